@@ -1,0 +1,35 @@
+"""`manage.py audit`: does the money add up? Safe to run while the server works."""
+
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from billing.audit import Report, audit
+from billing.money import format_usd
+
+
+class Command(BaseCommand):
+    help = "Recomputes every balance and counter from the entries and charges, in one snapshot. Exits with 1 on any difference."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        report = audit()
+        self.stdout.write(json.dumps(report.as_dict()) if options["json"] else "\n".join(_lines(report)))
+        if not report.ok:
+            raise SystemExit(1)
+
+
+def _lines(report: Report) -> list[str]:
+    lines = [
+        f"{report.charges} charges of {format_usd(report.charged_nanodollars)} USD in all, {report.balances} balances, {report.counters} counters.",
+    ]
+    lines += [f"{one.check}: {one.what}: {one.expected} expected, {one.found} found" for one in report.differences]
+    if report.unlisted:
+        lines.append(f"… and {report.unlisted} more.")
+    if report.journal_pending:
+        lines.append(f"{report.journal_pending} charges wait in journals on disk.")
+    lines.append("Everything adds up." if report.ok else f"{len(report.differences) + report.unlisted} differences (nano-dollars).")
+    return lines

@@ -1,0 +1,13 @@
+"""The rows of the ledger, prices and redeem codes; each module says what its rows promise."""
+
+from billing.models.act import AuditRun, LimitChange
+from billing.models.balance import Balance, Kind, LedgerEntry
+from billing.models.price import ModelPrice
+from billing.models.process import Checkpoint, Counter, Hold, Lease, Process
+from billing.models.redeem import RedeemCode
+from billing.models.usage import UsageRecord
+
+__all__ = [
+    "AuditRun", "Balance", "Checkpoint", "Counter", "Hold", "Kind", "Lease", "LedgerEntry", "LimitChange", "ModelPrice", "Process", "RedeemCode",
+    "UsageRecord",
+]  # fmt: skip
