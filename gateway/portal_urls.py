@@ -1,0 +1,16 @@
+"""Pages of a signed-in user."""
+
+from django.urls import path
+
+from gateway import portal, portal_redeem
+
+app_name = "portal"
+urlpatterns = [
+    path("", portal.home, name="home"),
+    path("portal/redeem", portal_redeem.redeem_page, name="redeem"),
+    path("portal/tokens/", portal.tokens, name="tokens"),
+    path("portal/tokens/<int:token_id>/revoke", portal.revoke, name="revoke"),
+    path("portal/tokens/<int:token_id>/reveal", portal.reveal, name="reveal"),
+    path("portal/usage/", portal.usage, name="usage"),
+    path("portal/usage/<uuid:record_id>", portal.usage_record, name="usage_record"),
+]

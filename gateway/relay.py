@@ -1,0 +1,249 @@
+"""The life of a request, readable top to bottom: authenticate, read, authorize, admit, route, reserve, attempt, deliver, settle.
+
+Each step names the errors that it can raise; `asgi.py` alone renders them. Nothing here knows Django.
+"""
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+
+from billing.bounds import without_output, worst_amount, worst_case
+from billing.ledger.errors import Closed, NotEnough
+from billing.ledger.records import BalanceKey
+from billing.ledger.reserve import Ledger
+from billing.pricing import Price
+from billing.tokens import count_request, off_loop
+from channels_app.attempt import HOPS_HEADER, Ask, Opened, TryElsewhere, attempt
+from channels_app.provider import Credential, Operation, Upstream
+from channels_app.routing import route
+from gateway.call import Call
+from gateway.config import RelayConfig
+from gateway.delivery import Delivery, Job, Offer
+from gateway.facts import Served
+from gateway.keys import Caller, authenticate, authorize, find_key
+from gateway.limits import Gate
+from gateway.snapshot import Snapshot, Snapshots
+from outbound.transport import Timeouts, Transport
+from wire.errors import (
+    BadRequest,
+    ChannelPinForbidden,
+    GatewayError,
+    LoopDetected,
+    ModelMissing,
+    ModelNotFound,
+    NoChannel,
+    QuotaExhausted,
+    Unavailable,
+    Unpriced,
+)
+from wire.peek import Head, TextSize, read_head, text_size
+from wire.usage import Usage
+
+HOPS = HOPS_HEADER.encode()
+DEFAULT_MODERATION = "omni-moderation-latest"
+REQUIRED = {Operation.CHAT: "messages", Operation.EMBEDDINGS: "input", Operation.MODERATIONS: "input", Operation.COMPLETIONS: "prompt"}
+
+log = structlog.get_logger("gateway.relay")
+
+
+class Relay:
+    """One a process."""
+
+    def __init__(self, config: RelayConfig, snapshots: Snapshots, ledger: Ledger, transport: Transport) -> None:
+        self.config = config
+        self.snapshots = snapshots
+        self.ledger = ledger
+        self.transport = transport
+        self.gate = Gate(config.max_in_flight, config.max_bytes_in_flight)
+        self._timeouts = Timeouts(config.timeout_connect, config.timeout_first_token, config.timeout_gap, config.timeout_total)
+        self._offers: dict[tuple[str, str], Offer] = {}
+        self._offers_of = -1
+
+    def caller_of(self, call: Call, client_ip: str) -> Caller:
+        """Who asks. Raises Unauthorized, UserBanned, AddressForbidden, ChannelPinForbidden."""
+        return authenticate(find_key(call.headers), client_ip, self.snapshots.current, time.time())
+
+    async def serve(self, call: Call, caller: Caller, operation: Operation) -> None:
+        """One request for a model. Raises GatewayError as long as nothing was sent; afterwards failures are events of the stream."""
+        arrived = time.monotonic()
+        self.check_hops(call)
+        with self.gate.enter() as entry:  # Unavailable
+            body = await call.body(self.config.max_body_bytes, entry.add_bytes)  # BodyTooLarge, UnsupportedMedia, ClientGone, Unavailable
+            ask, model = read_ask(call, operation, body)  # BadRequest
+            authorize(caller, model)  # ModelForbidden
+            offer = self.offer(self.snapshots.current, caller, model)  # ModelNotFound, NoChannel, Unpriced
+            size = text_size(ask.head)  # BadRequest
+            worst = self.worst_case(offer, ask, model, size)
+            amount, floor = self.amounts(offer, caller, worst)
+            try:
+                async with self.ledger.reserve(balances_of(caller), amount, floor, lambda: self.counted_floor(offer, caller, ask, worst)) as charge:
+                    call.request_id = charge.id.hex
+                    await self.forward(Job(call, caller, ask, model, offer, inputs_of(ask, size), charge, arrived))
+            except NotEnough as refusal:
+                raise quota_exhausted(refusal, amount) from None
+            except Closed as closed:
+                raise Unavailable(f"The gateway takes no new requests: {closed.reason}.", retry_after=closed.retry_after) from None
+
+    async def forward(self, job: Job) -> None:
+        """Tries the candidates one after the other until one has content, then delivers."""
+        delivery = Delivery(self.config, self.ledger, job)
+        first_attempt = time.monotonic()
+        last: TryElsewhere | None = None
+        async with delivery.waiting():  # the client may leave, and gets keep-alives
+            for number, (upstream, credential) in enumerate(route(job.offer.upstreams)):
+                late = time.monotonic() - first_attempt > self.config.retry_within
+                if number >= self.config.max_attempts or (number and late) or (number and job.caller.pinned_channel):
+                    break
+                served = Served(upstream.id, credential.id, upstream.name_of(job.model), job.offer.prices[upstream.id], job.offer.costs[upstream.id])
+                delivery.trying(served, credential)
+                try:
+                    opened = await delivery.open(self.attempt(upstream, credential, job.ask))
+                except TryElsewhere as failure:
+                    last = failure
+                    delivery.failed(failure.status, failure.error.message, failure.verdict.kind)
+                    log.info("attempt.failed", channel=upstream.id, status=failure.status, kind=failure.verdict.kind, error=failure.error.message)
+                    continue
+                except GatewayError as error:  # the client's own fault: no other channel would take it
+                    delivery.failed(error.status, error.message, "client")
+                    delivery.record_failure(error)
+                    raise
+                await delivery.deliver(opened)
+                return
+        reason = last.error if last is not None else NoChannel()
+        delivery.record_failure(reason, empty=last is not None and last.verdict.kind == "empty")
+        raise reason
+
+    async def attempt(self, upstream: Upstream, credential: Credential, ask: Ask) -> Opened:
+        """One try. Raises TryElsewhere, or a GatewayError that is the client's own fault."""
+        return await attempt(self.transport, upstream, credential, ask, self.timeouts_of(upstream), self.config.max_answer_bytes)
+
+    def check_hops(self, call: Call) -> None:
+        """Raises LoopDetected where the request has passed too many gateways of our kind."""
+        if hops_of(call) > self.config.max_hops:
+            raise LoopDetected
+
+    def offer(self, snapshot: Snapshot, caller: Caller, model: str) -> Offer:
+        """The candidates for a model with their prices. Raises ModelNotFound, NoChannel, Unpriced, ChannelPinForbidden."""
+        if caller.pinned_channel is not None:
+            return self._pinned(snapshot, caller.pinned_channel, model)
+        if self._offers_of != snapshot.version:
+            self._offers.clear()
+            self._offers_of = snapshot.version
+        key = (caller.group.name, model)
+        offer = self._offers.get(key)
+        if offer is None:
+            upstreams = snapshot.candidates(*key)
+            if not upstreams:
+                if snapshot.knows_model(model):
+                    raise NoChannel(f"No channel serves the model '{model[:100]}' in the group '{key[0]}' now.")
+                raise ModelNotFound(f"The model '{model[:100]}' does not exist here. GET /v1/models lists those that do.")
+            offer = self._offers[key] = self._price(snapshot, upstreams, model)
+        return offer
+
+    def _pinned(self, snapshot: Snapshot, channel: int, model: str) -> Offer:
+        upstream = snapshot.upstreams.get(channel)
+        if upstream is None and channel in snapshot.disabled:
+            raise ChannelPinForbidden(f"Channel {channel} is disabled.")
+        if upstream is None:
+            raise BadRequest(f"There is no channel {channel}.", code="no_such_channel")
+        return self._price(snapshot, (upstream,), model)
+
+    def _price(self, snapshot: Snapshot, upstreams: Sequence[Upstream], model: str) -> Offer:
+        asked = snapshot.prices.get(model)
+        prices: dict[int, Price] = {}
+        costs: dict[int, Price] = {}
+        for upstream in upstreams:
+            there = snapshot.prices.get(upstream.name_of(model))
+            price = asked or there or self.config.unpriced
+            if price is not None:
+                prices[upstream.id], costs[upstream.id] = price, there or price
+        if not prices:
+            raise Unpriced(f"The model '{model[:100]}' has no price yet. Ask the operator to set one, or use another model.")
+        distinct = tuple(dict.fromkeys(prices.values()))
+        return Offer(tuple(upstream for upstream in upstreams if upstream.id in prices), prices, costs, distinct)
+
+    def worst_case(self, offer: Offer, ask: Ask, model: str, size: TextSize) -> Usage:
+        """More than the request can use, at the widest limits among the candidates."""
+        head = ask.head
+        asked_output = head.max_completion_tokens if head.max_completion_tokens is not None else head.max_tokens
+        answers, asked_output = (head.answers, asked_output) if ask.operation.has_output else (1, 0)
+        inputs = inputs_of(ask, size)
+        cases = [
+            worst_case(
+                price,
+                size,
+                len(ask.body),
+                asked_output,
+                answers * inputs,
+                default_context=self.config.default_context,
+                default_max_output=self.config.default_max_output,
+                model=model,
+                prompts=inputs,
+            )
+            for price in offer.distinct
+        ]
+        return max(cases, key=lambda usage: usage.total_input + usage.total_output)
+
+    def amounts(self, offer: Offer, caller: Caller, worst: Usage) -> tuple[int, int]:
+        """(what is set aside, the part of it that must fit even in the last cents), in nano-dollars."""
+        prices = [(price, caller.group.ratio_ppm) for price in offer.distinct]
+        return worst_amount(prices, worst), worst_amount(prices, without_output(worst))
+
+    async def counted_floor(self, offer: Offer, caller: Caller, ask: Ask, worst: Usage) -> int:
+        """The part that must fit in the last cents, with its text counted instead of bounded: nano-dollars."""
+        bound = without_output(worst)
+        text = min(bound.input, await off_loop(count_request, ask.head, len(ask.body)))
+        return worst_amount([(price, caller.group.ratio_ppm) for price in offer.distinct], msgspec.structs.replace(bound, input=text))
+
+    def timeouts_of(self, upstream: Upstream) -> Timeouts:
+        """The four timeouts; a channel's settings may say otherwise."""
+        own = upstream.settings.get("timeouts")
+        if not isinstance(own, dict):
+            return self._timeouts
+        base = self._timeouts
+        return Timeouts(own.get("connect", base.connect), own.get("first", base.first), own.get("gap", base.gap), own.get("total", base.total))
+
+
+def read_ask(call: Call, operation: Operation, body: bytes) -> tuple[Ask, str]:
+    """The request as far as we read it, and the model asked for. Raises BadRequest and its kin."""
+    head: Head = read_head(body)
+    model = head.model
+    if model is None and operation is Operation.MODERATIONS:
+        model = DEFAULT_MODERATION
+    if model is None and call.path.lower().startswith("/v1/engines/"):
+        model = call.path.split("/")[3]
+    if not model:
+        raise ModelMissing
+    field = REQUIRED[operation]
+    if not memoryview(getattr(head, field)):
+        raise BadRequest(f"The field '{field}' is required.", code="missing_required_parameter", param=field)
+    wants_usage = head.stream_options is not None and bool(head.stream_options.include_usage)
+    stream = bool(head.stream) and operation.has_output
+    return Ask(operation=operation, head=head, body=body, model=model, stream=stream, wants_usage=wants_usage, hops=hops_of(call)), model
+
+
+def inputs_of(ask: Ask, size: TextSize) -> int:
+    """Inputs that are answered each for itself: of a list of embeddings, moderations or legacy completions."""
+    return 1 if ask.operation is Operation.CHAT else max(1, size.messages)
+
+
+def hops_of(call: Call) -> int:
+    """How many gateways of our kind this request has passed."""
+    text = call.header(HOPS)
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 4 else 0
+
+
+def balances_of(caller: Caller) -> list[BalanceKey]:
+    """The balances that pay: the token's limit first, then the wallet."""
+    keys = [] if caller.token.unlimited else [BalanceKey("token", caller.token.id)]
+    return keys if caller.user.unlimited else [*keys, BalanceKey("wallet", caller.user.id)]
+
+
+def quota_exhausted(refusal: NotEnough, amount: int) -> QuotaExhausted:
+    """The refusal with its figures in dollars."""
+    figures = f"This request may cost up to ${amount / 1e9:.6f}, and ${max(0, refusal.left) / 1e9:.6f} is left"
+    if refusal.kind == "wallet":
+        return QuotaExhausted(f"The balance is not enough. {figures}. Add credit, or ask for less output with 'max_tokens'.")
+    return QuotaExhausted(f"The limit of this API key is used up. {figures} of it.", code="pre_consume_token_quota_failed")
