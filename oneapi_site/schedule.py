@@ -1,0 +1,34 @@
+"""The rows of django-celery-beat that a new installation starts with. Operators edit them in the admin; what is there is left as it is."""
+
+from dataclasses import dataclass
+
+from django.conf import settings
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A task and its time of day (in TZ)."""
+
+    name: str
+    task: str
+    hour: int
+    minute: int
+    description: str
+
+
+ENTRIES = (
+    Entry("Usage partitions", "billing.tasks.create_usage_partitions", 3, 10, "Creates the usage log's partitions two months ahead (PostgreSQL)."),
+    Entry("Audit", "billing.tasks.nightly_audit", 3, 30, "Proves that balances, leases and charges add up; a difference raises an alarm."),
+)
+
+
+def ensure_schedule() -> list[str]:
+    """Creates the rows that are missing; gives back their names."""
+    missing = [entry for entry in ENTRIES if not PeriodicTask.objects.filter(name=entry.name).exists()]
+    for entry in missing:
+        crontab, _ = CrontabSchedule.objects.get_or_create(
+            minute=str(entry.minute), hour=str(entry.hour), day_of_week="*", day_of_month="*", month_of_year="*", timezone=settings.TIME_ZONE
+        )
+        PeriodicTask.objects.create(name=entry.name, task=entry.task, crontab=crontab, description=entry.description)
+    return [entry.name for entry in missing]
