@@ -10,13 +10,12 @@ from typing import TypeVar
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
-from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from billing.locks import lock_balance, lock_balances
 from billing.models import Balance, Kind, LedgerEntry, LimitChange, UsageRecord
 from billing.money import AMOUNT_LIMIT, format_usd
-from billing.wallets import NotEnoughMoney, Person, patiently, plain, remaining_in, wallet_of
+from billing.wallets import NotEnoughMoney, Person, patiently, plain, recall, remaining_in, wallet_of
 
 REFERENCE_LIMIT = 128
 REASON_LIMIT = 255
@@ -139,8 +138,9 @@ def transfer_limit(source: int, target: int, amount_nano: int, *, author: Person
             )
             change.save(force_insert=True)
             free = Balance.objects.filter(pk=giver.pk, available__gte=amount_nano)
-            if not free.update(available=F("available") - amount_nano, limit=F("limit") - amount_nano, recall_at=Now()):
+            if not free.update(available=F("available") - amount_nano, limit=F("limit") - amount_nano):
                 raise NotEnoughMoney(_("Less than %(amount)s US dollars of this token's limit are free.") % {"amount": format_usd(amount_nano)})
+            recall(giver.pk)
             Balance.objects.filter(pk=taker.pk).update(available=F("available") + amount_nano, limit=F("limit") + amount_nano)
             return change
 

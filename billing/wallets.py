@@ -12,7 +12,6 @@ from typing import Any, Protocol, TypeVar
 from django.db import IntegrityError, connection, transaction
 from django.db.models import BigIntegerField, F, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce, Now
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from billing.ledger.statements import RECALL_CHANNEL
@@ -143,7 +142,8 @@ def set_limit(
 def remove_limit(kind: str, subject: int, period: str = "") -> None:
     """The token spends without a limit from now on: that its row says so decides. The balance stays, as charges name it; its leases are
     recalled."""
-    Balance.objects.filter(kind=kind, subject=subject, period=period).exclude(kind=Kind.WALLET).update(recall_at=timezone.now())
+    for balance in Balance.objects.filter(kind=kind, subject=subject, period=period).exclude(kind=Kind.WALLET):
+        recall(balance.pk)
 
 
 def _total(rows: QuerySet[Any], column: str) -> Coalesce:
@@ -165,10 +165,9 @@ def _moved(kind: str, subject: int, wanted: int, period: str, author: Person | N
         difference = wanted - remaining_in(balance)
         if difference == 0:
             return balance
-        changes: dict[str, Any] = {"limit": F("limit") + difference, "available": F("available") + difference}
+        Balance.objects.filter(pk=balance.pk).update(limit=F("limit") + difference, available=F("available") + difference)
         if difference < 0:
-            changes["recall_at"] = timezone.now()
-        Balance.objects.filter(pk=balance.pk).update(**changes)
+            recall(balance.pk)
         LimitChange.objects.create(
             balance=balance,
             act=LimitChange.Act.EDIT,
@@ -198,7 +197,9 @@ def _booked(entry: LedgerEntry) -> LedgerEntry:
             entry.save(force_insert=True)
             if entry.amount > 0:
                 wallet.update(available=F("available") + entry.amount)
-            elif not wallet.filter(available__gte=-entry.amount).update(available=F("available") + entry.amount, recall_at=timezone.now()):
+            elif wallet.filter(available__gte=-entry.amount).update(available=F("available") + entry.amount):
+                recall(entry.balance_id)
+            else:
                 raise NotEnoughMoney(_("The wallet holds less than %(amount)s US dollars.") % {"amount": format_usd(-entry.amount)})
     except IntegrityError:
         entry.pk = None

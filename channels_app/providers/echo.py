@@ -42,8 +42,9 @@ class Echo(Provider):
         try:
             ask = msgspec.json.decode(body, type=_Ask)
         except (msgspec.DecodeError, RecursionError) as error:
-            failure = {"error": {"message": f"{error}", "type": "invalid_request_error", "param": None, "code": None}}
-            return MemoryAnswer(400, {"content-type": "application/json"}, [msgspec.json.encode(failure)])
+            return _refused(str(error))
+        if not operation.has_output and not _inputs(ask):
+            return _refused("'input' must not be empty.")
         if operation is Operation.EMBEDDINGS:
             return _whole(_embeddings(ask))
         if operation is Operation.MODERATIONS:
@@ -56,6 +57,11 @@ class Echo(Provider):
             return MemoryAnswer(200, {"content-type": "text/event-stream"}, _events(ask, operation, words, finish, usage if wants_usage else None))
         choice = {"index": 0, "finish_reason": finish, "logprobs": None, **_piece(operation, "message", "".join(words))}
         return _whole({**_head(ask, operation, ""), "choices": [choice], "usage": usage})
+
+
+def _refused(reason: str) -> MemoryAnswer:
+    failure = {"error": {"message": reason, "type": "invalid_request_error", "param": None, "code": None}}
+    return MemoryAnswer(400, {"content-type": "application/json"}, [msgspec.json.encode(failure)])
 
 
 def _whole(answer: dict[str, Any]) -> MemoryAnswer:

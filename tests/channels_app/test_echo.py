@@ -66,3 +66,9 @@ async def test_an_empty_prompt_still_has_an_answer_and_usage():
 async def test_messages_of_another_shape_are_the_clients_fault():
     error = await fault_of_the_client(ECHO, ask_of({"model": "echo", "messages": ["no object"]}))
     assert error.status == 400
+
+
+@pytest.mark.parametrize("operation", [Operation.EMBEDDINGS, Operation.MODERATIONS])
+async def test_no_input_at_all_is_the_clients_fault(operation):
+    error = await fault_of_the_client(ECHO, ask_of({"model": "echo", "input": []}, operation))
+    assert error.status == 400

@@ -6,6 +6,7 @@ import time
 import pytest
 from django.db import connection
 
+from billing import wallets
 from billing.ledger.errors import NotEnough
 from billing.ledger.reserve import Ledger
 from billing.models import Balance, Lease
@@ -85,6 +86,27 @@ async def test_an_operator_recalls_what_is_leased(pair):
         return (await in_thread(Balance.objects.get)).available == 1000
 
     await until(all_back, 5)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param(lambda: wallets.set_limit("token", 1, 400), id="lower limit"),
+        pytest.param(lambda: wallets.remove_limit("token", 1), id="no limit"),
+    ],
+)
+async def test_an_edit_of_a_limit_recalls_what_is_leased_of_it(pair, act):
+    await in_thread(fund, TOKEN, 1000)
+    async with pair[0].reserve([TOKEN], 900, 900):
+        pass
+    await in_thread(act)
+
+    async def all_back():
+        balance = await in_thread(Balance.objects.get)
+        return balance.available == balance.limit
+
+    await until(all_back, 5)
+    assert await in_thread(differences) == []
 
 
 async def test_the_last_cents_wait_for_the_answer_of_who_holds_the_rest(pair):
