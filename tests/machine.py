@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tests import faketime
 from tests.browser import chromium
 from tests.services import postgres_binaries
 
@@ -20,6 +21,7 @@ NEEDS: dict[str, Callable[[], object]] = {
     "postgresql": lambda: os.environ.get("TEST_DATABASE_URL") or postgres_binaries(),
     "redis-server": lambda: os.environ.get("TEST_REDIS_URL") or shutil.which("redis-server") or shutil.which("valkey-server"),
     "chromium": chromium,
+    "libfaketime": faketime.library,
     "gettext": lambda: shutil.which("msgfmt"),
     "fontconfig": lambda: shutil.which("fc-list"),
     "fonts-noto-cjk": _has_chinese_font,

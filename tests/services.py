@@ -60,30 +60,57 @@ def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     raise SystemExit(f"{process.args!r} did not start:\n{log.read_text(errors='replace')[-2000:]}")
 
 
+class Postgres:
+    """A private server in a folder of its own; it can be stopped and started again on the same data and port."""
+
+    def __init__(self) -> None:
+        found = postgres_binaries()
+        if found is None:
+            raise SystemExit("The tests need a PostgreSQL server: install it (Debian: apt-get install postgresql), or set TEST_DATABASE_URL.")
+        self._binaries = found
+        self._folder = Path(tempfile.mkdtemp(prefix="oneapi-postgres-"))
+        self._identity = _as_postgres()
+        if self._identity:
+            shutil.chown(self._folder, int(str(self._identity["user"])), int(str(self._identity["group"])))
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
+        initdb = [str(found / "initdb"), "-D", str(self._folder / "data"), "-U", "postgres", "-A", "trust"]
+        options = ["-E", "UTF8", "--locale=C", "--no-instructions"]
+        subprocess.run([*initdb, *options], check=True, stdout=subprocess.DEVNULL, cwd=self._folder, **self._identity)
+
+    def start(self) -> None:
+        """Returns when it answers queries."""
+        settings = ["listen_addresses=127.0.0.1", f"port={self.port}", f"unix_socket_directories={self._folder}", "max_connections=300"]
+        log = self._folder / "log"
+        command = [str(self._binaries / "postgres"), "-D", str(self._folder / "data"), *(part for one in settings for part in ("-c", one))]
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=output, cwd=self._folder, **self._identity)
+        _wait(self.port, self._process, log)
+        _wait_for_queries(self._binaries, self.port, self._identity)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """SIGINT closes open connections first; SIGQUIT does not, and the next start recovers from the log."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(30)
+            self._process = None
+
+    def remove(self) -> None:
+        """Stops it for ever."""
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
 @contextlib.contextmanager
-def postgres() -> Iterator[str]:
-    """A private server; its URL, with the rights to create databases."""
-    binaries = postgres_binaries()
-    if binaries is None:
-        raise SystemExit("The tests need a PostgreSQL server: install it (Debian: apt-get install postgresql), or set TEST_DATABASE_URL.")
-    folder = Path(tempfile.mkdtemp(prefix="oneapi-postgres-"))
-    identity = _as_postgres()
-    if identity:
-        shutil.chown(folder, int(str(identity["user"])), int(str(identity["group"])))
-    data, log, port = folder / "data", folder / "log", free_port()
-    initdb = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-instructions"]
-    subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd=folder, **identity)
-    settings = ["-c", "listen_addresses=127.0.0.1", "-c", f"port={port}", "-c", f"unix_socket_directories={folder}", "-c", "max_connections=300"]
-    with log.open("wb") as output:
-        process = subprocess.Popen([binaries / "postgres", "-D", data, *settings], stdout=output, stderr=output, cwd=folder, **identity)
+def postgres() -> Iterator[Postgres]:
+    """A private server that runs, with the rights to create databases."""
+    server = Postgres()
     try:
-        _wait(port, process, log)
-        _wait_for_queries(binaries, port, identity)
-        yield f"postgres://postgres@127.0.0.1:{port}/postgres"
+        server.start()
+        yield server
     finally:
-        process.send_signal(signal.SIGINT)  # "fast": open connections are closed
-        process.wait(30)
-        shutil.rmtree(folder, ignore_errors=True)
+        server.remove()
 
 
 def _wait_for_queries(binaries: Path, port: int, identity: dict[str, Any]) -> None:
@@ -119,10 +146,12 @@ def redis() -> Iterator[str]:
 def provided() -> Iterator[None]:
     """Both variables are set inside."""
     with contextlib.ExitStack() as stack:
-        for name, start in (("TEST_DATABASE_URL", postgres), ("TEST_REDIS_URL", redis)):
-            if not os.environ.get(name):
-                os.environ[name] = stack.enter_context(start())
-                stack.callback(os.environ.pop, name)
+        if not os.environ.get("TEST_DATABASE_URL"):
+            os.environ["TEST_DATABASE_URL"] = stack.enter_context(postgres()).url
+            stack.callback(os.environ.pop, "TEST_DATABASE_URL")
+        if not os.environ.get("TEST_REDIS_URL"):
+            os.environ["TEST_REDIS_URL"] = stack.enter_context(redis())
+            stack.callback(os.environ.pop, "TEST_REDIS_URL")
         yield
 
 

@@ -1,15 +1,20 @@
 """Several virtual processes on one database do whatever may happen, in any order; after every step the ledger's equation holds (docs/ledger.md §7).
 
 Everything runs in one thread, so that Hypothesis can repeat and shrink it: writers are assembled but not started, and work when they are told.
-MODEL_EXAMPLES sets how many stories are told; script/soak tells many, with a printed seed.
+Stories are told for MODEL_SECONDS; a failure names its seed, and with that as MODEL_SEED it is told again and made as short as can be, however
+long that takes. script/soak tells many.
 """
 
 import asyncio
+import itertools
 import os
+import random
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
@@ -77,6 +82,7 @@ class Virtual(Ledger):
         for _ in range(200):
             self.loop.run_until_complete(asyncio.sleep(0))
             if task.done():
+                self.turn()
                 return None if isinstance(task.exception(), LedgerError) else task.result()
             self._writer.work()
         raise AssertionError("a request waits for ever")
@@ -279,6 +285,8 @@ class Stories(RuleBasedStateMachine):
     def memory_and_database_agree(self):
         """For every slice, with no operation under way: lease = free + reserved + unsettled + returning."""
         for process in getattr(self, "processes", ()):
+            if process._writer._resync_due:  # a move whose outcome is unknown: the next beat sets the memory anew
+                continue
             if process.stalled or process._store.boot_id != process.boot_id or self.is_fenced(process.boot_id):
                 continue
             rows = process._store.leases()
@@ -309,16 +317,20 @@ class _Someone:
     pk = 1
 
 
+@pytest.mark.timeout(0 if "MODEL_SEED" in os.environ else 180)
 def test_any_story_keeps_the_books(ledger_config, monkeypatch):
     monkeypatch.setattr(leases, "RECALL_WAIT", 0.0)
     monkeypatch.setattr(leases, "RECALL_STEP", 0.0)
     monkeypatch.setattr(leases, "REFUSAL_REMEMBERED", 0.0)
     monkeypatch.setattr(wallets, "RECALL_PATIENCE", -1.0)
     Stories.config = ledger_config
-    examples = int(os.environ.get("MODEL_EXAMPLES", "25"))
-    run_state_machine_as_test(
-        Stories,
-        settings=settings(
-            max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True, database=None
-        ),
-    )
+    again = os.environ.get("MODEL_SEED")
+    phases = [Phase.generate, Phase.shrink] if again else [Phase.generate]
+    first = int(again or random.randrange(2**32))
+    until = time.monotonic() + float(os.environ.get("MODEL_SECONDS", "30"))
+    plan = settings(max_examples=4, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), database=None, phases=phases)
+    for number in itertools.count(first):
+        print(f"MODEL_SEED={number}", flush=True)
+        run_state_machine_as_test(seed(number)(Stories), settings=plan)
+        if time.monotonic() > until:
+            return
