@@ -1,4 +1,7 @@
-"""Four relay processes behind one port share balances exactly, also when some of them are killed or stopped. On PostgreSQL."""
+"""Four relay processes behind one port share balances exactly, also when some of them are killed or stopped. On PostgreSQL.
+
+KILLS and KILL_SEED say how many are killed under load, and which; script/soak sets them.
+"""
 
 import os
 import random
@@ -13,6 +16,7 @@ from tests.server import start_server
 
 pytestmark = pytest.mark.slow
 PROCESSES = 4
+chance = random.Random(os.environ.get("KILL_SEED"))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,7 @@ def test_who_asks_every_process_in_turn_gets_all_that_was_paid_for(four, upstrea
 def test_kill_9_of_one_in_the_middle_gives_at_most_ten_and_then_exactly_ten(four, upstream, booked):
     key = funded(four, "killed", 10 * price_of_exact(four))
     upstream.fault(model=MODEL, slow_first=1.0)
-    killer = threading.Timer(0.6, lambda: os.kill(random.choice(web_processes(four)), signal.SIGKILL))
+    killer = threading.Timer(0.6, lambda: os.kill(chance.choice(web_processes(four)), signal.SIGKILL))
     killer.start()
     delivered = at_once(four, key, 200).count(200)
     upstream.reset()
@@ -76,12 +80,12 @@ def await_more(crowd, count):
     until(lambda: crowd.delivered > wanted, 30)
 
 
-def test_three_random_kills_under_load(four, upstream, booked, key):
+def test_random_kills_under_load(four, upstream, booked, key):
     served = upstream.served
     with load(four, key) as crowd:
-        for _ in range(3):
+        for _ in range(int(os.environ.get("KILLS", "3"))):
             await_more(crowd, 30)
-            os.kill(random.choice(web_processes(four)), signal.SIGKILL)
+            os.kill(chance.choice(web_processes(four)), signal.SIGKILL)
             until(lambda: len(web_processes(four)) == PROCESSES, 30)
     until(lambda: upstream.open == 0)
     assert crowd.delivered <= booked() <= upstream.served + upstream.aborted - served
