@@ -61,6 +61,11 @@ class Load:
         self.lock = threading.Lock()
         self.stopping = threading.Event()
 
+    def await_more(self, count: int) -> None:
+        """Until so many more have their answer."""
+        wanted = self.delivered + count
+        until(lambda: self.delivered >= wanted, 60)
+
 
 @contextmanager
 def load(server: Server, key: str, workers: int = 8) -> Iterator[Load]:

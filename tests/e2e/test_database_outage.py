@@ -43,13 +43,12 @@ def test_what_was_served_is_booked_and_nothing_is_lost(outage, upstream, key, tr
     server, proxy = outage
     charges, served, alive = audit(server)["charges"], upstream.served, living(server)
     with load(server, key) as crowd:
-        until(lambda: crowd.delivered > 40, 30)
+        crowd.await_more(40)
         getattr(proxy, trouble)()
         until(lambda: 503 in crowd.statuses, 30)
-        delivered = crowd.delivered
         time.sleep(12)  # longer than any wait of the writer
         proxy.forward()
-        until(lambda: crowd.delivered > delivered + 20, 40)
+        crowd.await_more(20)
     until(lambda: upstream.open == 0)
     found = settled(server)
     assert crowd.delivered <= found["charges"] - charges <= upstream.served + upstream.aborted - served

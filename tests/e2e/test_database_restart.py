@@ -33,13 +33,12 @@ def test_what_was_delivered_is_booked_and_the_processes_go_on(restarted, upstrea
     key = await_key(server, add_token(server, "admin", how.name))
     charges, served, alive = audit(server)["charges"], upstream.served, living(server)
     with load(server, key) as crowd:
-        until(lambda: crowd.delivered > 40, 30)
+        crowd.await_more(40)
         database.stop(how)
         until(lambda: 503 in crowd.statuses, 30)
         time.sleep(2)
         database.start()
-        delivered = crowd.delivered
-        until(lambda: crowd.delivered > delivered + 20, 60)
+        crowd.await_more(20)
     until(lambda: upstream.open == 0)
     found = settled(server)
     assert crowd.delivered <= found["charges"] - charges <= upstream.served + upstream.aborted - served

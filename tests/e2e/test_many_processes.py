@@ -75,16 +75,11 @@ def test_kill_9_of_one_in_the_middle_gives_at_most_ten_and_then_exactly_ten(four
     assert booked() == 10
 
 
-def await_more(crowd, count):
-    wanted = crowd.delivered + count
-    until(lambda: crowd.delivered > wanted, 30)
-
-
 def test_random_kills_under_load(four, upstream, booked, key):
     served = upstream.served
     with load(four, key) as crowd:
         for _ in range(int(os.environ.get("KILLS", "3"))):
-            await_more(crowd, 30)
+            crowd.await_more(30)
             os.kill(chance.choice(web_processes(four)), signal.SIGKILL)
             until(lambda: len(web_processes(four)) == PROCESSES, 30)
     until(lambda: upstream.open == 0)
