@@ -14,8 +14,9 @@ from django.utils import timezone
 
 from accounts.encryption import EncryptionError
 from billing.ledger.records import uuid7
-from billing.models import ModelPrice, UsageRecord
-from billing.pricing import Price, price_from, upstream_cost
+from billing.models import UsageRecord
+from billing.price_list import book_of
+from billing.pricing import Price, upstream_cost
 from channels_app.attempt import Ask, Opened, TryElsewhere, attempt
 from channels_app.models import Channel, ChannelState
 from channels_app.provider import Credential, Operation, Upstream
@@ -113,7 +114,7 @@ def observed(channel: Channel, outcome: Outcome) -> Outcome:
 def book(upstream: Upstream, finding: Finding, outcome: Outcome) -> None:
     """The test's row in the usage log: nobody's, amount 0, with what the upstream will ask of us."""
     served = upstream.name_of(outcome.model)
-    price = price_of(served, outcome.model)
+    price = price_of(served, outcome.model, upstream.id)
     usage = None
     if finding.usage is not None:
         usage = normalise_openai(finding.usage, context=(price and price.context_limit) or 0, output_limit=(price and price.output_limit) or 0)
@@ -152,11 +153,10 @@ def detail_of(finding: Finding, usage: Usage | None) -> dict[str, object]:
     return {**detail, "error": printable(finding.error)[:500]} if finding.error else detail
 
 
-def price_of(served: str, asked: str) -> Price | None:
-    """The list price of a model by its name at the upstream, else by ours."""
-    rows = {row["model"]: row for row in ModelPrice.objects.filter(model__in={served, asked}).values()}
-    row = rows.get(served) or rows.get(asked)
-    return price_from(row) if row else None
+def price_of(served: str, asked: str, channel: int) -> Price | None:
+    """What a channel's upstream asks for a model by its own name for it, else by ours."""
+    book, now = book_of(served, asked), time.time()
+    return book.cost(served, channel, now) or book.cost(asked, channel, now)
 
 
 def printable(text: str) -> str:

@@ -21,7 +21,7 @@ from channels_app.attempt import Ask, Opened, TryElsewhere
 from channels_app.provider import Credential, Upstream
 from gateway.call import EVENT_STREAM, JSON, Call, ClientGone
 from gateway.config import RelayConfig
-from gateway.facts import Outcome, Served, Timing, Tried, facts_of
+from gateway.facts import Outcome, Served, Terms, Timing, Tried, facts_of
 from gateway.keys import Caller
 from gateway.stream import AFTER_DONE, Pump, Tally
 from outbound.transport import TransportError
@@ -36,12 +36,11 @@ log = structlog.get_logger("gateway.delivery")
 
 
 class Offer(NamedTuple):
-    """Who may serve a model in a group, and at which prices: the same for every request of one snapshot."""
+    """Who may serve a model in a group, and on which terms: the same for every request until a price or a channel changes."""
 
     upstreams: tuple[Upstream, ...]
-    prices: dict[int, Price]  # by channel: what the caller pays
-    costs: dict[int, Price]  # by channel: what the upstream asks
-    distinct: tuple[Price, ...]
+    terms: dict[int, Terms]  # by channel
+    distinct: tuple[tuple[Price, int], ...]  # what callers pay: the different prices with their ratios in parts per million
 
 
 class Job(NamedTuple):
@@ -261,7 +260,7 @@ class Delivery:
     def _read_usage(self, raw: Raw | None) -> Usage | None:
         if raw is None or self._served is None:
             return None
-        price = self._served.price  # both limits hold for one input and one answer
+        price = self._served.terms.price  # both limits hold for one input and one answer
         context, output = (price.context_limit or 0) * self._job.inputs, (price.output_limit or 0) * self._answers()
         return normalise_openai(raw, context=context, output_limit=output)
 

@@ -30,14 +30,21 @@ class Tried(NamedTuple):
     error: str
 
 
+class Terms(NamedTuple):
+    """What a request costs on one channel: the caller by `price` and `ratio_ppm`, us by `cost`, the upstream's own."""
+
+    price: Price
+    ratio_ppm: int
+    cost: Price
+
+
 class Served(NamedTuple):
-    """The channel that served, and what it costs there. `price` is the caller's, `cost` the upstream's own."""
+    """The channel that served, and what it costs there."""
 
     channel_id: int
     key_id: int
     model: str
-    price: Price
-    cost: Price
+    terms: Terms
 
 
 class Timing(NamedTuple):
@@ -73,11 +80,12 @@ def facts_of(
     amount = cost = 0
     spelled: dict[str, Any] = {}
     if usage is not None:
-        total = charge(served.price, usage, caller.group.ratio_ppm)
+        price, ratio_ppm, costs = served.terms
+        total = charge(price, usage, ratio_ppm)
         amount = cost = total.amount
-        if served.cost is not served.price or total.ratio_ppm != MILLION:
-            cost = upstream_cost(served.cost, usage)
-        spelled = spell_out(total, usage, served.price)
+        if costs is not price or ratio_ppm != MILLION:
+            cost = upstream_cost(costs, usage)
+        spelled = spell_out(total, usage, price)
         if total.capped:
             flags = (*flags, "capped")
     detail = {

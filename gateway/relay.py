@@ -13,7 +13,7 @@ from billing.bounds import without_output, worst_amount, worst_case
 from billing.ledger.errors import Closed, NotEnough
 from billing.ledger.records import BalanceKey
 from billing.ledger.reserve import Ledger
-from billing.pricing import Price
+from billing.pricing import MILLION
 from billing.tokens import count_request, off_loop
 from channels_app.attempt import HOPS_HEADER, Ask, Opened, TryElsewhere, attempt
 from channels_app.provider import Credential, Operation, Upstream
@@ -21,10 +21,10 @@ from channels_app.routing import route
 from gateway.call import Call
 from gateway.config import RelayConfig
 from gateway.delivery import Delivery, Job, Offer
-from gateway.facts import Served
+from gateway.facts import Served, Terms
 from gateway.keys import Caller, authenticate, authorize, find_key
 from gateway.limits import Gate
-from gateway.snapshot import Snapshot, Snapshots
+from gateway.snapshot import GroupRow, Snapshot, Snapshots
 from outbound.transport import Timeouts, Transport
 from wire.errors import (
     BadRequest,
@@ -60,6 +60,7 @@ class Relay:
         self._timeouts = Timeouts(config.timeout_connect, config.timeout_first_token, config.timeout_gap, config.timeout_total)
         self._offers: dict[tuple[str, str], Offer] = {}
         self._offers_of = -1
+        self._offers_until = 0.0
 
     def caller_of(self, call: Call, client_ip: str) -> Caller:
         """Who asks. Raises Unauthorized, UserBanned, AddressForbidden, ChannelPinForbidden."""
@@ -76,9 +77,9 @@ class Relay:
             offer = self.offer(self.snapshots.current, caller, model)  # ModelNotFound, NoChannel, Unpriced
             size = text_size(ask.head)  # BadRequest
             worst = self.worst_case(offer, ask, model, size)
-            amount, floor = self.amounts(offer, caller, worst)
+            amount, floor = amounts(offer, worst)
             try:
-                async with self.ledger.reserve(balances_of(caller), amount, floor, lambda: self.counted_floor(offer, caller, ask, worst)) as charge:
+                async with self.ledger.reserve(balances_of(caller), amount, floor, lambda: counted_floor(offer, ask, worst)) as charge:
                     call.request_id = charge.id.hex
                     await self.forward(Job(call, caller, ask, model, offer, inputs_of(ask, size), charge, arrived))
             except NotEnough as refusal:
@@ -96,7 +97,7 @@ class Relay:
                 late = time.monotonic() - first_attempt > self.config.retry_within
                 if number >= self.config.max_attempts or (number and late) or (number and job.caller.pinned_channel):
                     break
-                served = Served(upstream.id, credential.id, upstream.name_of(job.model), job.offer.prices[upstream.id], job.offer.costs[upstream.id])
+                served = Served(upstream.id, credential.id, upstream.name_of(job.model), job.offer.terms[upstream.id])
                 delivery.trying(served, credential)
                 try:
                     opened = await delivery.open(self.attempt(upstream, credential, job.ask))
@@ -126,11 +127,13 @@ class Relay:
 
     def offer(self, snapshot: Snapshot, caller: Caller, model: str) -> Offer:
         """The candidates for a model with their prices. Raises ModelNotFound, NoChannel, Unpriced, ChannelPinForbidden."""
+        now = self.ledger.now()
         if caller.pinned_channel is not None:
-            return self._pinned(snapshot, caller.pinned_channel, model)
-        if self._offers_of != snapshot.version:
+            return self._pinned(snapshot, caller, model, now)
+        if self._offers_of != snapshot.version or now >= self._offers_until:
             self._offers.clear()
             self._offers_of = snapshot.version
+            self._offers_until = snapshot.rules.next_start(now)
         key = (caller.group.name, model)
         offer = self._offers.get(key)
         if offer is None:
@@ -139,30 +142,31 @@ class Relay:
                 if snapshot.knows_model(model):
                     raise NoChannel(f"No channel serves the model '{model[:100]}' in the group '{key[0]}' now.")
                 raise ModelNotFound(f"The model '{model[:100]}' does not exist here. GET /v1/models lists those that do.")
-            offer = self._offers[key] = self._price(snapshot, upstreams, model)
+            offer = self._offers[key] = self._price(snapshot, upstreams, caller.group, model, now)
         return offer
 
-    def _pinned(self, snapshot: Snapshot, channel: int, model: str) -> Offer:
+    def _pinned(self, snapshot: Snapshot, caller: Caller, model: str, now: float) -> Offer:
+        channel = caller.pinned_channel or 0
         upstream = snapshot.upstreams.get(channel)
         if upstream is None and channel in snapshot.disabled:
             raise ChannelPinForbidden(f"Channel {channel} is disabled.")
         if upstream is None:
             raise BadRequest(f"There is no channel {channel}.", code="no_such_channel")
-        return self._price(snapshot, (upstream,), model)
+        return self._price(snapshot, (upstream,), caller.group, model, now)
 
-    def _price(self, snapshot: Snapshot, upstreams: Sequence[Upstream], model: str) -> Offer:
-        asked = snapshot.prices.get(model)
-        prices: dict[int, Price] = {}
-        costs: dict[int, Price] = {}
+    def _price(self, snapshot: Snapshot, upstreams: Sequence[Upstream], group: GroupRow, model: str, now: float) -> Offer:
+        terms = {}
         for upstream in upstreams:
-            there = snapshot.prices.get(upstream.name_of(model))
-            price = asked or there or self.config.unpriced
+            mapped = upstream.name_of(model)
+            priced = snapshot.book.charged(model, mapped, group.name, upstream.id, now)
+            price = priced.price if priced is not None else self.config.unpriced
             if price is not None:
-                prices[upstream.id], costs[upstream.id] = price, there or price
-        if not prices:
+                ratio_ppm = MILLION if priced is not None and priced.final else group.ratio_ppm
+                terms[upstream.id] = Terms(price, ratio_ppm, snapshot.book.cost(mapped, upstream.id, now) or price)
+        if not terms:
             raise Unpriced(f"The model '{model[:100]}' has no price yet. Ask the operator to set one, or use another model.")
-        distinct = tuple(dict.fromkeys(prices.values()))
-        return Offer(tuple(upstream for upstream in upstreams if upstream.id in prices), prices, costs, distinct)
+        distinct = tuple(dict.fromkeys((one.price, one.ratio_ppm) for one in terms.values()))
+        return Offer(tuple(upstream for upstream in upstreams if upstream.id in terms), terms, distinct)
 
     def worst_case(self, offer: Offer, ask: Ask, model: str, size: TextSize) -> Usage:
         """More than the request can use, at the widest limits among the candidates."""
@@ -182,20 +186,9 @@ class Relay:
                 model=model,
                 prompts=inputs,
             )
-            for price in offer.distinct
+            for price, _ in offer.distinct
         ]
         return max(cases, key=lambda usage: usage.total_input + usage.total_output)
-
-    def amounts(self, offer: Offer, caller: Caller, worst: Usage) -> tuple[int, int]:
-        """(what is set aside, the part of it that must fit even in the last cents), in nano-dollars."""
-        prices = [(price, caller.group.ratio_ppm) for price in offer.distinct]
-        return worst_amount(prices, worst), worst_amount(prices, without_output(worst))
-
-    async def counted_floor(self, offer: Offer, caller: Caller, ask: Ask, worst: Usage) -> int:
-        """The part that must fit in the last cents, with its text counted instead of bounded: nano-dollars."""
-        bound = without_output(worst)
-        text = min(bound.input, await off_loop(count_request, ask.head, len(ask.body)))
-        return worst_amount([(price, caller.group.ratio_ppm) for price in offer.distinct], msgspec.structs.replace(bound, input=text))
 
     def timeouts_of(self, upstream: Upstream) -> Timeouts:
         """The four timeouts; a channel's settings may say otherwise."""
@@ -204,6 +197,18 @@ class Relay:
             return self._timeouts
         base = self._timeouts
         return Timeouts(own.get("connect", base.connect), own.get("first", base.first), own.get("gap", base.gap), own.get("total", base.total))
+
+
+def amounts(offer: Offer, worst: Usage) -> tuple[int, int]:
+    """(what is set aside, the part of it that must fit even in the last cents), in nano-dollars."""
+    return worst_amount(offer.distinct, worst), worst_amount(offer.distinct, without_output(worst))
+
+
+async def counted_floor(offer: Offer, ask: Ask, worst: Usage) -> int:
+    """The part that must fit in the last cents, with its text counted instead of bounded: nano-dollars."""
+    bound = without_output(worst)
+    text = min(bound.input, await off_loop(count_request, ask.head, len(ask.body)))
+    return worst_amount(offer.distinct, msgspec.structs.replace(bound, input=text))
 
 
 def read_ask(call: Call, operation: Operation, body: bytes) -> tuple[Ask, str]:

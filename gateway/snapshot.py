@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from billing.price_rules import PriceBook, PriceRules, Rule
 from billing.pricing import Price
 from channels_app.provider import Upstream
 
@@ -69,6 +70,7 @@ class Difference(msgspec.Struct):
     disabled: dict[int, bool] = {}
     prices: dict[int, tuple[str, Price] | None] = {}
     places: dict[Place, tuple[Upstream, ...]] | None = None
+    rules: dict[int, Rule | None] = {}
 
 
 class Snapshot:
@@ -82,6 +84,7 @@ class Snapshot:
         self.upstreams: dict[int, Upstream] = {}
         self.disabled: set[int] = set()
         self.prices: dict[str, Price] = {}
+        self.rules = PriceRules()
         self.by_model: dict[Place, tuple[Upstream, ...]] = {}
         self._hash_of: dict[int, str] = {}
         self._model_of_price: dict[int, str] = {}
@@ -101,6 +104,11 @@ class Snapshot:
                 self._models[group] = names
         return [name for name in names if name in allowed] if allowed else list(names)
 
+    @property
+    def book(self) -> PriceBook:
+        """The price list and the rules beside it."""
+        return PriceBook(self.prices, self.rules)
+
     def knows_model(self, model: str) -> bool:
         """Whether the model exists, though a caller's group may not be served now."""
         if self._served is None:
@@ -113,6 +121,7 @@ class Snapshot:
         _merge(self.users, difference.users)
         _merge(self.groups, difference.groups)
         self._set_prices(difference.prices)
+        self.rules.change(difference.rules)
         for identity, disabled in difference.disabled.items():
             (self.disabled.add if disabled else self.disabled.discard)(identity)
         if difference.upstreams:

@@ -17,7 +17,9 @@ from django.db.models.functions import Cast
 
 from accounts.encryption import EncryptionError, decrypt
 from accounts.models import Group, User
-from billing.models import ModelPrice
+from billing.models import ModelPrice, PriceRule
+from billing.price_list import rows_of, rule_from
+from billing.price_rules import Rule
 from billing.pricing import price_from
 from channels_app.models import Channel, ChannelKey, ChannelState
 from channels_app.provider import Credential, Upstream
@@ -47,7 +49,7 @@ def version() -> int:
 def load() -> Difference:
     """Everything."""
     number = version()
-    return Difference(number, _tokens(None), _users(None), _groups(None), *_upstreams(None), _prices(None))
+    return Difference(number, _tokens(None), _users(None), _groups(None), *_upstreams(None), _prices(None), rules=_rules(None))
 
 
 def load_snapshot() -> Snapshot:
@@ -72,8 +74,9 @@ def load_since(number: int) -> Difference | None:
     keys: dict[str, set[int]] = defaultdict(set)
     for table, key in changes:
         keys[table].add(key)
-    if keys["group"]:  # a channel names groups by name
+    if keys["group"]:  # channels and price rules name groups by name
         keys["channel"].update(Channel.groups.through.objects.filter(group__in=keys["group"]).values_list("channel_id", flat=True))
+        keys["price_rule"].update(PriceRule.objects.filter(group__in=keys["group"]).values_list("pk", flat=True))
     upstreams, disabled = _upstreams(keys["channel"]) if keys["channel"] else ({}, {})
     return Difference(
         newest,
@@ -83,6 +86,7 @@ def load_since(number: int) -> Difference | None:
         upstreams,
         disabled,
         _prices(keys["price"]) if keys["price"] else {},
+        rules=_rules(keys["price_rule"]) if keys["price_rule"] else {},
     )
 
 
@@ -153,6 +157,16 @@ def _prices(ids: Ids) -> dict[int, Any]:
             found[values["id"]] = (values["model"], price_from(values))
         except UNREADABLE as error:  # tiers that no form would have let through
             log.error("price.unreadable", model=values["model"], error=str(error))
+    return _with_missing(found, ids)
+
+
+def _rules(ids: Ids) -> dict[int, Rule | None]:
+    found = {}
+    for values in rows_of(_chosen(PriceRule.objects.all(), ids)):
+        try:
+            found[values["id"]] = rule_from(values)
+        except UNREADABLE as error:
+            log.error("price_rule.unreadable", rule=values["id"], error=str(error))
     return _with_missing(found, ids)
 
 

@@ -23,6 +23,7 @@ WATCHED = {
     "channels_app_channelkey": ("channel", "channel_id"),
     "channels_app_channelstate": ("channel", "channel_id"),
     "billing_modelprice": ("price", "id"),
+    "billing_pricerule": ("price_rule", "id"),
 }
 
 POSTGRES_FUNCTION = f"""

@@ -6,6 +6,7 @@ Reserves come from the process's own leases, in memory; charges go through the w
 import asyncio
 import datetime
 import secrets
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -147,6 +148,10 @@ class Ledger:
     def open_charges(self) -> int:
         """Requests admitted and neither settled nor released."""
         return self._writer.open_charges if self._writer else 0
+
+    def now(self) -> float:
+        """The database's clock, as Unix time: ours, and how far they were apart at the last beat."""
+        return time.time() + (self._writer.offset.total_seconds() if self._writer else 0.0)
 
     def check_admission(self) -> None:
         """Raises Closed where no request may be admitted now."""

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, ClassVar
 
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
@@ -17,23 +18,15 @@ def _price(label: "StrOrPromise") -> "models.BigIntegerField[int | None, int | N
     return models.BigIntegerField(label, null=True, blank=True, help_text=_("Nano-dollars per million tokens."))
 
 
-class ModelPrice(models.Model):
-    """The price of one model. An empty bucket costs what its parent costs.
+class PriceColumns(models.Model):
+    """Prices by bucket. An empty bucket costs what its parent costs.
 
     The parent of cached, cache writes, audio and image in is input; of reasoning, audio and image out it is output.
     """
 
-    class Source(models.TextChoices):
-        CATALOGUE = "genai-prices", "genai-prices"
-        CHINA = "prices_cn", _("our list of Chinese providers")
-        OPERATOR = "operator", _("operator")
-
-    model = models.CharField(_("model"), max_length=200, unique=True)
-    input = models.BigIntegerField(_("input"), help_text=_("Nano-dollars per million tokens."))
     cached = _price(_("cached input"))
     cache_write_5m = _price(_("cache write, 5 minutes"))
     cache_write_1h = _price(_("cache write, 1 hour"))
-    output = models.BigIntegerField(_("output"), help_text=_("Nano-dollars per million tokens."))
     reasoning = _price(_("reasoning"))
     audio_in = _price(_("audio in"))
     audio_out = _price(_("audio out"))
@@ -47,6 +40,33 @@ class ModelPrice(models.Model):
         blank=True,
         help_text=_('[{"above": input tokens, "input": price, "output": price, …}]: prices once the input is longer.'),
     )
+
+    class Meta:
+        abstract = True
+
+
+def in_range(prefix: str) -> list[models.CheckConstraint]:
+    """The constraints of a table with PriceColumns: no price below 0 or above a million dollars."""
+    return [
+        models.CheckConstraint(
+            name=f"{prefix}_{name}_range",
+            condition=models.Q(**{f"{name}__isnull": True}) | models.Q(**{f"{name}__gte": 0, f"{name}__lte": 10**15}),
+        )
+        for name in (*BUCKETS, "per_request", "per_tool_call")
+    ]
+
+
+class ModelPrice(PriceColumns):
+    """The price list: a model's price where no PriceRule says otherwise."""
+
+    class Source(models.TextChoices):
+        CATALOGUE = "genai-prices", "genai-prices"
+        CHINA = "prices_cn", _("our list of Chinese providers")
+        OPERATOR = "operator", _("operator")
+
+    model = models.CharField(_("model"), max_length=200, unique=True)
+    input = models.BigIntegerField(_("input"), help_text=_("Nano-dollars per million tokens."))
+    output = models.BigIntegerField(_("output"), help_text=_("Nano-dollars per million tokens."))
     context_limit = models.BigIntegerField(_("context"), null=True, blank=True, help_text=_("Tokens."))
     output_limit = models.BigIntegerField(_("output limit"), null=True, blank=True, help_text=_("Tokens."))
     source = models.CharField(_("source"), max_length=16, choices=Source.choices, default=Source.OPERATOR)
@@ -57,13 +77,50 @@ class ModelPrice(models.Model):
         verbose_name = _("model price")
         verbose_name_plural = _("model prices")
         ordering: ClassVar = ["model"]
-        constraints: ClassVar = [
-            models.CheckConstraint(
-                name=f"price_{name}_range",
-                condition=models.Q(**{f"{name}__isnull": True}) | models.Q(**{f"{name}__gte": 0, f"{name}__lte": 10**15}),
-            )
-            for name in (*BUCKETS, "per_request", "per_tool_call")
-        ]
+        constraints: ClassVar = in_range("price")
 
     def __str__(self) -> str:
         return self.model
+
+
+class PriceRule(PriceColumns):
+    """A price beside the list: for a group, a channel, or from a day on (billing/price_rules.py says which of several decides).
+
+    `channel_id` is a number without a foreign key: channels are not this app's. A rule that has begun is history and stays.
+    """
+
+    class Side(models.TextChoices):
+        CHARGE = "charge", _("what callers pay")
+        COST = "cost", _("what the upstream asks")
+
+    side = models.CharField(_("side"), max_length=8, choices=Side.choices, default=Side.CHARGE)
+    model = models.CharField(_("model"), max_length=200, blank=True, help_text=_("Empty: every model."))
+    group = models.ForeignKey(
+        "accounts.Group", models.CASCADE, verbose_name=_("group"), null=True, blank=True, related_name="+", help_text=_("Empty: every group.")
+    )
+    channel_id = models.BigIntegerField(_("channel"), null=True, blank=True, help_text=_("Empty: every channel."))
+    starts_at = models.DateTimeField(_("from"), default=timezone.now, help_text=_("Takes effect at this moment, without a restart."))
+    ratio_ppm = models.BigIntegerField(_("ratio to the list"), null=True, blank=True, help_text=_("Parts per million."))
+    input = _price(_("input"))
+    output = _price(_("output"))
+    note = models.CharField(_("note"), max_length=255, blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("price rule")
+        verbose_name_plural = _("price rules")
+        ordering: ClassVar = ["-starts_at", "-id"]
+        indexes: ClassVar = [models.Index(fields=["model", "side"], name="price_rule_model")]
+        constraints: ClassVar = [
+            *in_range("price_rule"),
+            models.CheckConstraint(
+                name="price_rule_ratio_or_prices",
+                condition=models.Q(ratio_ppm__isnull=True, input__isnull=False, output__isnull=False)
+                | models.Q(ratio_ppm__isnull=False, ratio_ppm__gte=0, ratio_ppm__lte=10**9, input__isnull=True, output__isnull=True),
+            ),
+            models.CheckConstraint(name="price_rule_prices_name_a_model", condition=models.Q(ratio_ppm__isnull=False) | ~models.Q(model="")),
+            models.CheckConstraint(name="price_rule_cost_has_no_group", condition=~models.Q(side="cost") | models.Q(group__isnull=True)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_side_display()}: {self.model or _('every model')}"

@@ -1,6 +1,7 @@
 """The relay on a snapshot in memory and the echo provider: no database, no network, and a ledger that admits everything."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -33,6 +34,10 @@ class FreeLedger:
     async def reserve(self, balances: object, amount: int, floor: int, counted: object = None) -> AsyncIterator[Charge]:
         """As the ledger's."""
         yield Charge(uuid7(0), datetime.now(tz=UTC), LeaseBook("none", lambda _: None, lambda _: None, 0.0))
+
+    def now(self) -> float:
+        """As the ledger's."""
+        return time.time()
 
     def book(self, charge: Charge, facts: object) -> "asyncio.Future[None]":
         """As the ledger's."""

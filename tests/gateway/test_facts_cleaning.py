@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.facts import ERROR_LENGTH, ID_LENGTH, MODEL_LENGTH, Outcome, Served, Timing, Tried, clean, facts_of
+from gateway.facts import ERROR_LENGTH, ID_LENGTH, MODEL_LENGTH, Outcome, Served, Terms, Timing, Tried, clean, facts_of
 from gateway.keys import authenticate
 from tests.gateway.known import KEY, NOW, PRICE, snapshot
 from wire.usage import Usage
@@ -17,7 +17,7 @@ TIMING = Timing(12, 3)
 
 def booked(model="m", served="m", usage=None, tried=(), address="192.0.2.1", **outcome):
     caller = authenticate(KEY.encode(), address, snapshot(), NOW)
-    there = Served(1, 2, served, PRICE, PRICE)
+    there = Served(1, 2, served, Terms(PRICE, caller.group.ratio_ppm, PRICE))
     end = Outcome(**{"ended": "done", "status": 200, "usage": usage, **outcome})
     return facts_of(caller, "chat/completions", model, False, there, end, TIMING, list(tried))
 
