@@ -34,6 +34,19 @@ def create_partitions(cursor: CursorWrapper, today: datetime.date) -> list[str]:
     return created
 
 
+def partition_of(cursor: CursorWrapper, month: datetime.date) -> str | None:
+    """The partition that holds a month; None where its rows, if any, are in the DEFAULT one."""
+    name = f"{TABLE}_{month:%Y_%m}"
+    cursor.execute("SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass(%s) AND inhparent = %s::regclass", [name, TABLE])
+    return name if cursor.fetchone() else None
+
+
+def lock_month(cursor: CursorWrapper, month: datetime.date) -> None:
+    """Until the transaction ends no charge of this month is written and none refunded; it waits for those that are under way."""
+    tables = [name for name in (partition_of(cursor, month), f"{TABLE}_default") if name]
+    cursor.execute(f"LOCK TABLE {', '.join(tables)} IN SHARE ROW EXCLUSIVE MODE")
+
+
 def create_usage_table(apps: Any, editor: BaseDatabaseSchemaEditor) -> None:
     """Migration step: the usage table as the model says on SQLite; partitioned on PostgreSQL."""
     model = apps.get_model("billing", "UsageRecord")

@@ -77,6 +77,8 @@ class SQLiteStore(Store):
             new = [booking for booking in bookings if booking.id.hex in inserted]
             self._take(new)
             self._count(new)
+            self._end_holds(new)
+            self._add_to_closed(bookings, new)
             for booking in bookings:
                 for balance in booking.last_cents:
                     self.run(sql.LAST_CENTS_CLEAR, (balance, f"{booking.boot_id}:{booking.id.hex}"))
