@@ -21,6 +21,8 @@ ENTRIES = (
     Entry("Usage partitions", "billing.tasks.create_usage_partitions", "3", "10", "Creates the usage log's partitions two months ahead."),
     Entry("Audit", "billing.tasks.nightly_audit", "3", "30", "Proves that balances, leases and charges add up; a difference raises an alarm."),
     Entry("Expired holds", "billing.tasks.expire_overdue_holds", "*", "*/5", "Gives back money of work that brought no result in time."),
+    Entry("Closed months", "billing.tasks.close_months", "4", "10", "Writes the sums of a month as checkpoints three days after its end."),
+    Entry("Refused charges", "billing.tasks.report_refused_charges", "*", "15", "Raises an alarm for charges that could not be booked."),
     Entry("Counters", "billing.tasks.fold_dead_counters", "3", "20", "Folds the counters of processes that are gone into one row each."),
 )
 

@@ -185,6 +185,10 @@ class Writer(threading.Thread):
             self._settle([(msgspec.structs.replace(booking, facts=msgspec.structs.replace(booking.facts, detail="{}")), future)])
             return
         log.critical("ledger.charge_refused", charge=str(booking.id), amount=booking.facts.amount, error=str(error))
+        try:
+            self._journal.set_aside(booking)
+        except OSError as full:
+            log.critical("ledger.charge_not_set_aside", charge=str(booking.id), error=str(full))
         self._post(_fail_all, [future], NotBooked(str(error)))
 
     def _move(self) -> None:
