@@ -14,7 +14,6 @@ from typing import Any, BinaryIO
 import msgspec
 from django.conf import settings
 from django.db.backends.utils import CursorWrapper
-from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -101,15 +100,11 @@ def _export(closed: ClosedMonth, cursor: CursorWrapper, file: BinaryIO) -> dict[
 
 
 def _rows(since: datetime.date | None, until: datetime.date) -> Iterator[dict[str, Any]]:
-    """A page at a time by the key, so that neither database nor process holds a month in memory."""
+    """A page at a time, so that neither database nor process holds a month in memory."""
     rows = UsageRecord.objects.filter(at__lt=start_of(until)).order_by("at", "id")
     if since is not None:
         rows = rows.filter(at__gte=start_of(since))
-    page = list(rows.values(*COLUMNS)[:PAGE])
-    while page:
-        yield from page
-        at, identity = page[-1]["at"], page[-1]["id"]
-        page = list(rows.filter(at__gte=at).filter(Q(at__gt=at) | Q(id__gt=identity)).values(*COLUMNS)[:PAGE])
+    yield from rows.values(*COLUMNS).iterator(PAGE)
 
 
 def _to_disk(file: BinaryIO) -> None:

@@ -37,8 +37,8 @@ def start_of(month: datetime.date) -> datetime.datetime:
 
 
 def literal(month: datetime.date) -> str:
-    """That moment as a constant of SQL, comparable with `at` in both dialects."""
-    return f"'{month:%Y-%m-01} 00:00:00{'+00' if connection.vendor == 'postgresql' else '.000000'}'"
+    """That moment as a constant of SQL, comparable with `at` in both dialects: on SQLite a text, and a moment's text begins those after it."""
+    return f"'{month:%Y-%m-01} 00:00:00{'+00' if connection.vendor == 'postgresql' else ''}'"
 
 
 def last_closed() -> datetime.date | None:

@@ -78,7 +78,7 @@ def close_months() -> None:
 def report_refused_charges() -> None:
     """Charges that the database does not take, such as those of pruned months, lie beside the journals: an alarm once a day for each file."""
     files = [path.name for path in refused(Path(settings.DATA_DIR) / "journal")]
-    new = [name for name in files if cache.add(f"refused charge {name}", 1, QUIET)]
+    new = [name for name in files if cache.add(f"refused-charge:{name}", 1, QUIET)]
     if new:
         text = _("Charges could not be booked and lie in DATA_DIR/journal: %(files)s") % {"files": ", ".join(new)}
         raise_alarm(_("Charges were refused"), text, {"files": new})

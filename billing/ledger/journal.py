@@ -84,7 +84,7 @@ class Journal:
         self.path = fresh
 
     def set_aside(self, booking: Booking) -> None:
-        """A charge that the database will never take: a file of its own beside the journals, for the operator. Raises OSError."""
+        """A charge that the database will never take: a file of its own beside the journals, for the operator. Raises OSError, OverflowError."""
         with open(self.path.with_name(f"{booking.id}{REFUSED}"), "wb") as file:
             file.write(MAGIC + _record(booking))
             file.flush()

@@ -17,8 +17,8 @@ PRAGMAS = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA busy_ti
 
 
 def as_text(at: datetime.datetime) -> str:
-    """A time as Django keeps it in SQLite: UTC, without an offset."""
-    return at.astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    """A time as Django keeps it in SQLite, and looks for it: UTC without an offset, and without a fraction that is zero."""
+    return str(at.astimezone(datetime.UTC).replace(tzinfo=None))
 
 
 class SQLiteStore(Store):

@@ -187,8 +187,8 @@ class Writer(threading.Thread):
         log.critical("ledger.charge_refused", charge=str(booking.id), amount=booking.facts.amount, error=str(error))
         try:
             self._journal.set_aside(booking)
-        except OSError as full:
-            log.critical("ledger.charge_not_set_aside", charge=str(booking.id), error=str(full))
+        except (OSError, OverflowError) as full:  # a number that no database takes may be too large for MessagePack as well
+            log.critical("ledger.charge_not_set_aside", charge=str(booking.id), facts=str(booking.facts), error=str(full))
         self._post(_fail_all, [future], NotBooked(str(error)))
 
     def _move(self) -> None:
