@@ -38,9 +38,7 @@ def create_usage_partitions() -> None:
     if created:
         log.info("usage partitions created", names=created)
     if astray:
-        text = _(
-            "%(count)d rows are in its DEFAULT partition, as their month's own was missing: this task has not run for long, or a clock was wrong."
-        )
+        text = _("%(count)d rows are in its DEFAULT partition, as their month had none: this task has not run for long, or a clock was wrong.")
         raise_alarm(_("The usage log lacks a partition"), text % {"count": astray}, {"rows": astray})
 
 

@@ -138,6 +138,7 @@ class PostgresStore(Store):
         """The same with what needs to know which rows were new: charges of closed months, and those that holds pay."""
         with self.transaction():
             self.run(sql.PROCESS_BEAT, (self.boot_id,))
+            self._lock_balances(sorted({one for booking in bookings if booking.boot_id == PAID_BY_HOLD for one in booking.balances}), [])
             inserted = {row[0] for row in self.run(sql.POSTGRES_SETTLE_IDS, [*_columns(bookings), self.slot])}
             new = [booking for booking in bookings if booking.id in inserted]
             self._end_holds(new)

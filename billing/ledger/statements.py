@@ -1,6 +1,6 @@
 """All SQL of the ledger, in both dialects (docs/ledger.md §4: what was missing is decided by RETURNING, never by a subquery of the old snapshot).
 
-A test holds the columns against the models. Locks are taken in the order Process, Lease, Balance by key, Hold, Counter, ClosedMonth, Checkpoint.
+A test holds the columns against the models. Locks are taken in the order Process, Lease, Balance by key, Counter, Hold, ClosedMonth, Checkpoint.
 """
 
 USAGE_COLUMNS = (

@@ -145,13 +145,10 @@ class Store(ABC):
 
     def _end_holds(self, new: Sequence[Booking]) -> None:
         """Charges that holds pay were taken from what is available: their holds go there, with whatever is left of them."""
-        held = [booking for booking in new if booking.boot_id == PAID_BY_HOLD]
-        if not held:
-            return
-        self._lock_balances(sorted({balance for booking in held for balance in booking.balances}), [])
-        for booking in held:
-            for balance, amount in self.run(sql.HOLD_DROP, (self._uuid(booking.id),)):
-                self.run(sql.BALANCE_ADD, (amount, balance))
+        for booking in new:
+            if booking.boot_id == PAID_BY_HOLD:
+                for balance, amount in self.run(sql.HOLD_DROP, (self._uuid(booking.id),)):
+                    self.run(sql.BALANCE_ADD, (amount, balance))
 
     def _add_to_closed(self, bookings: Sequence[Booking], new: Sequence[Booking]) -> None:
         """After the insert, by statements of their own: charges of closed months add themselves to the checkpoints. Raises TooOld."""
