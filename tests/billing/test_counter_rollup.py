@@ -68,7 +68,13 @@ def test_a_process_that_settles_meanwhile_loses_nothing(ledger_config) -> None: 
         return 0
 
     finished = threading.Semaphore(0)
-    watcher = threading.Thread(target=lambda: ([finished.acquire() for _ in range(3)], done.set()))
+
+    def watch() -> None:
+        for _ in range(3):
+            finished.acquire()
+        done.set()
+
+    watcher = threading.Thread(target=watch)
     watcher.start()
     outcomes = at_once(4, act)
     watcher.join(60)
