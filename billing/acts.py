@@ -4,6 +4,7 @@ Each is one transaction with the row that explains it, has an author and a reaso
 the first row, marked `repeated`. Locks are taken in the order of docs/ledger.md §6.
 """
 
+import datetime
 import uuid
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,9 +13,11 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils.translation import gettext as _
 
+from billing.ledger.records import month_of, time_of
 from billing.locks import lock_balance, lock_balances
-from billing.models import Balance, Kind, LedgerEntry, LimitChange, UsageRecord
+from billing.models import Balance, ClosedMonth, Kind, LedgerEntry, LimitChange, UsageRecord
 from billing.money import AMOUNT_LIMIT, format_usd
+from billing.months import kept_from, start_of
 from billing.wallets import NotEnoughMoney, Person, patiently, plain, recall, remaining_in, wallet_of
 
 REFERENCE_LIMIT = 128
@@ -44,7 +47,7 @@ def refund(charge_id: uuid.UUID, amount_nano: int | None, *, author: Person | No
     reference = checked_reference(reference)
     record = UsageRecord.objects.filter(pk=charge_id).only("id", "at", "balances").first()
     if record is None:
-        raise ValueError(_("There is no charge with this id."))
+        raise ValueError(_gone() if _pruned(charge_id) else _("There is no charge with this id."))
     wallet = wallet_charged(record)
     if wallet is None:
         raise ValueError(
@@ -68,10 +71,32 @@ def refund(charge_id: uuid.UUID, amount_nano: int | None, *, author: Person | No
             rows = UsageRecord.objects.filter(pk=record.pk, at=record.at, refunded__lte=F("amount") - amount)
             if not rows.update(refunded=F("refunded") + amount):
                 raise ValueError(_("Of this charge only %(amount)s US dollars are left to give back.") % {"amount": format_usd(left)})
+            _tell_closed_month(record.at)
             Balance.objects.filter(pk=wallet.pk).update(available=F("available") + amount)
             return entry
 
     return _once(LedgerEntry, "idempotency_key", reference, known, book)
+
+
+def _tell_closed_month(at: datetime.datetime) -> None:
+    """After the row was changed, for closing and pruning wait for that: a refund of a closed month makes its archive incomplete, and one of a
+    pruned month is refused (ValueError)."""
+    closed = ClosedMonth.objects.filter(month__gte=month_of(at)).order_by("month").first()
+    if closed is None:
+        return
+    if closed.pruned_at is not None:
+        raise ValueError(_gone())
+    ClosedMonth.objects.filter(pk=closed.pk).update(changes=F("changes") + 1)
+
+
+def _pruned(charge_id: uuid.UUID) -> bool:
+    """Whether a charge of this id, had there been one, is gone with its month."""
+    kept = kept_from()
+    return kept is not None and charge_id.version == 7 and time_of(charge_id) < start_of(kept)
+
+
+def _gone() -> str:
+    return _("The month of this charge was archived and its rows were removed: it cannot be refunded any more. A credit can make up for it.")
 
 
 def wallet_charged(record: UsageRecord) -> Balance | None:

@@ -2,8 +2,12 @@
 
 All of it is read in one snapshot, so that it can run beside the relay: REPEATABLE READ on PostgreSQL, one read transaction on SQLite (never
 a write lock: a million rows take seconds). It is set-based SQL; both dialects differ only in how the JSON list of balances is unfolded.
+
+It starts from the checkpoints of closed months, and reads the rows of the others; `full` reads every row that is still there, holds it
+against the checkpoints, and takes these only for months that were pruned.
 """
 
+import datetime
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -12,8 +16,11 @@ from typing import Any
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
-BOOKED = "('done', 'partial', 'abandoned')"
-"""The endings that are charged; the others cost nothing and raise no counter."""
+from billing.ledger.statements import BOOKED
+from billing.models import ClosedMonth
+from billing.month_sums import WHO, counted, month_sums, named
+from billing.months import kept_from, last_closed, literal
+from billing.partitions import month_after
 
 EXAMPLES = 100
 """Differences listed of each kind; the report says how many there are."""
@@ -31,8 +38,13 @@ class Difference:
 
 @dataclass(slots=True)
 class Report:
-    """The outcome. `journal_pending` counts charges that processes have on disk and not yet in the database: they explain nothing here."""
+    """The outcome. Months up to `closed_until` count by their checkpoints; "" where none does.
 
+    `journal_pending` counts charges that processes have on disk and not yet in the database: they explain nothing here.
+    """
+
+    full: bool = False
+    closed_until: str = ""
     charges: int = 0
     charged_nanodollars: int = 0
     balances: int = 0
@@ -58,11 +70,42 @@ class Check:
     sql: str
 
 
-def audit() -> Report:
-    """Recomputes everything from the rows. Reads only; inside somebody's transaction it sees what that one sees."""
-    with _snapshot() as cursor:
-        report = _sums(cursor)
-        for check in (make() for make in CHECKS):
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which months count by their checkpoints, `closed` the last of them, and which by rows: conditions on tables named `usage` and `checkpoint`."""
+
+    closed: datetime.date | None
+    kept_from: datetime.date | None
+
+    @property
+    def rows(self) -> str:
+        """The rows of the usage log that count."""
+        return _since(month_after(self.closed) if self.closed else None)
+
+    @property
+    def kept(self) -> str:
+        """Those that were not pruned: between the moment when a month is pruned and that when its last row is gone some are still there."""
+        return _since(self.kept_from)
+
+    @property
+    def checkpoints(self) -> str:
+        """The checkpoints that count instead of the other rows."""
+        return f"checkpoint.month <= '{self.closed}'" if self.closed else "FALSE"
+
+
+def _since(month: datetime.date | None) -> str:
+    return f"usage.at >= {literal(month)}" if month else "TRUE"
+
+
+def audit(*, full: bool = False) -> Report:
+    """Recomputes everything. Reads only; inside somebody's transaction it sees what that one sees."""
+    with snapshot() as cursor:
+        kept = kept_from()
+        span = Span(month_after(kept, -1) if full and kept else None if full else last_closed(), kept)
+        report = _sums(cursor, span)
+        report.full = full
+        checks = [make(span) for make in CHECKS]
+        for check in checks + (checkpoints(span) if full else []):
             cursor.execute(f"SELECT count(*) OVER (), wrong.* FROM ({check.sql}) AS wrong ORDER BY 2 LIMIT {EXAMPLES}")  # noqa: S608  of constants
             rows = cursor.fetchall()
             report.differences += [Difference(check.name, str(what), int(expected), int(found)) for _count, what, expected, found in rows]
@@ -71,7 +114,7 @@ def audit() -> Report:
 
 
 @contextmanager
-def _snapshot() -> Iterator[CursorWrapper]:
+def snapshot() -> Iterator[CursorWrapper]:
     """A cursor whose statements all see the same moment."""
     with connection.cursor() as cursor:
         if connection.in_atomic_block:
@@ -88,13 +131,17 @@ def _snapshot() -> Iterator[CursorWrapper]:
             cursor.execute("ROLLBACK")
 
 
-def _sums(cursor: CursorWrapper) -> Report:
+def _sums(cursor: CursorWrapper, span: Span) -> Report:
+    # Each charge has one channel: its checkpoints are the sums of whole months.
     cursor.execute(
-        f"SELECT count(*), COALESCE(sum(amount), 0) FROM billing_usagerecord WHERE type = 'request' AND ended IN {BOOKED}"  # noqa: S608
+        f"SELECT sum(charges), sum(amount) FROM (SELECT count(*) AS charges, COALESCE(sum(amount), 0) AS amount FROM billing_usagerecord usage"  # noqa: S608
+        f" WHERE type = 'request' AND ended IN {BOOKED} AND {span.rows} UNION ALL SELECT COALESCE(sum(requests), 0), COALESCE(sum(charges), 0)"
+        f" FROM billing_checkpoint checkpoint WHERE kind = 'channel' AND {span.checkpoints}) AS parts"
     )
     charges, charged = cursor.fetchone()
     return Report(
-        charges=charges,
+        closed_until=f"{span.closed:%Y-%m}" if span.closed else "",
+        charges=int(charges),
         charged_nanodollars=int(charged),
         balances=_number(cursor, "SELECT count(*) FROM billing_balance"),
         counters=_number(cursor, "SELECT count(*) FROM billing_counter"),
@@ -107,20 +154,7 @@ def _number(cursor: CursorWrapper, sql: str) -> int:
     return int(cursor.fetchone()[0])
 
 
-def _named() -> str:
-    """(balance_id, amount) of every charge, once for each balance that it names."""
-    if connection.vendor == "postgresql":
-        return (
-            "SELECT named.value::bigint AS balance_id, usage.amount AS amount"
-            " FROM billing_usagerecord usage, jsonb_array_elements_text(usage.balances) AS named WHERE usage.amount <> 0"
-        )
-    return (
-        "SELECT CAST(named.value AS INTEGER) AS balance_id, usage.amount AS amount"
-        " FROM billing_usagerecord usage, json_each(usage.balances) AS named WHERE usage.amount <> 0"
-    )
-
-
-def equation() -> Check:
+def equation(span: Span) -> Check:
     """available + leases + holds = entries - charges of a wallet, limit - charges of anything else; and every balance that is named exists."""
     sql = f"""
         SELECT COALESCE(balance.kind || ' ' || balance.subject || CASE balance.period WHEN '' THEN '' ELSE ' ' || balance.period END,
@@ -129,7 +163,8 @@ def equation() -> Check:
             SELECT balance_id, sum(expected) AS expected, sum(found) AS found FROM (
                 SELECT id AS balance_id, COALESCE("limit", 0) AS expected, available AS found FROM billing_balance
                 UNION ALL SELECT balance_id, amount, 0 FROM billing_ledgerentry
-                UNION ALL SELECT balance_id, -amount, 0 FROM ({_named()}) AS named
+                UNION ALL SELECT balance_id, -amount, 0 FROM ({named(span.rows)}) AS named
+                UNION ALL SELECT subject, -charges, 0 FROM billing_checkpoint checkpoint WHERE kind = 'balance' AND {span.checkpoints}
                 UNION ALL SELECT balance_id, 0, remaining FROM billing_lease
                 UNION ALL SELECT balance_id, 0, amount FROM billing_hold
             ) AS moves GROUP BY balance_id HAVING sum(expected) <> sum(found)
@@ -138,21 +173,22 @@ def equation() -> Check:
     return Check("equation", sql)
 
 
-def counters() -> Check:
+def counters(span: Span) -> Check:
     """The counters of users, tokens and channels are the sums and numbers of the records that ended done, partial or abandoned."""
     # One pass over the charges: there are far fewer different (user, token, channel) than records.
     uses = " UNION ALL ".join(
         f"SELECT '{kind}' AS kind, {kind}_id AS subject, amount, requests, 0 AS counted_amount, 0 AS counted_requests FROM charged"  # noqa: S608
-        for kind in ("user", "token", "channel")
+        for kind in WHO
     )
     sql = f"""
-        WITH charged AS MATERIALIZED (
-            SELECT user_id, token_id, channel_id, sum(amount) AS amount, count(*) AS requests FROM billing_usagerecord
-            WHERE type = 'request' AND ended IN {BOOKED} GROUP BY user_id, token_id, channel_id
-        ), sums AS MATERIALIZED (
+        WITH charged AS MATERIALIZED ({counted(span.rows)}), sums AS MATERIALIZED (
             SELECT kind, subject, sum(amount) AS amount, sum(requests) AS requests, sum(counted_amount) AS counted_amount,
                 sum(counted_requests) AS counted_requests
-            FROM ({uses} UNION ALL SELECT kind, subject, 0, 0, amount, requests FROM billing_counter) AS both_sides GROUP BY kind, subject
+            FROM (
+                {uses} UNION ALL SELECT kind, subject, 0, 0, amount, requests FROM billing_counter
+                UNION ALL SELECT kind, subject, charges, requests, 0, 0 FROM billing_checkpoint checkpoint
+                WHERE kind IN {WHO} AND {span.checkpoints}
+            ) AS both_sides GROUP BY kind, subject
         )
         SELECT 'amount of ' || kind || ' ' || subject AS what, amount AS expected, counted_amount AS found FROM sums WHERE amount <> counted_amount
         UNION ALL SELECT 'requests of ' || kind || ' ' || subject, requests, counted_requests FROM sums WHERE requests <> counted_requests
@@ -160,7 +196,26 @@ def counters() -> Check:
     return Check("counter", sql)
 
 
-def dead_leases() -> Check:
+def checkpoints(span: Span) -> list[Check]:
+    """What the rows of each closed month say, where they are still there, is what its checkpoints say."""
+    months = list(ClosedMonth.objects.order_by("month").values_list("month", flat=True))
+    kept = [month for month in months if span.kept_from is None or month >= span.kept_from]
+    return [checkpoints_of(month, None if month == months[0] else month) for month in kept]
+
+
+def checkpoints_of(month: datetime.date, since: datetime.date | None) -> Check:
+    """The same of one month; its rows begin at `since`, and the first month's (None) with the oldest."""
+    sums = month_sums(f"{_since(since)} AND usage.at < {literal(month_after(month))}")
+    sql = f"""
+        SELECT '{month:%Y-%m} ' || kind || ' ' || subject AS what, sum(expected) AS expected, sum(found) AS found FROM (
+            SELECT kind, subject, charges AS expected, 0 AS found, requests AS counted FROM ({sums}) AS sums
+            UNION ALL SELECT kind, subject, 0, charges, -requests FROM billing_checkpoint WHERE month = '{month}'
+        ) AS both_sides GROUP BY kind, subject HAVING sum(expected) <> sum(found) OR sum(counted) <> 0
+    """  # noqa: S608  of constants
+    return Check("checkpoint", sql)
+
+
+def dead_leases(_span: Span) -> Check:
     """No fenced or unknown process has a lease: its money would be lost to everybody."""
     return Check(
         "lease of a process that is gone",
@@ -169,7 +224,7 @@ def dead_leases() -> Check:
     )
 
 
-def unowned_holds() -> Check:
+def unowned_holds(_span: Span) -> Check:
     """Money is set aside only for a job."""
     return Check(
         "hold without a job",
@@ -177,36 +232,53 @@ def unowned_holds() -> Check:
     )
 
 
-def absurd_charges() -> Check:
+def forgotten_holds(_span: Span) -> Check:
+    """What was set aside goes back at its deadline; a day later somebody has forgotten it."""
+    ago = "clock_timestamp() - interval '1 day'" if connection.vendor == "postgresql" else "strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 day')"
+    return Check(
+        "hold past its deadline",
+        f"SELECT CAST(hold_id AS text) AS what, 0 AS expected, amount AS found FROM billing_hold WHERE deadline < {ago}",  # noqa: S608
+    )
+
+
+def absurd_charges(span: Span) -> Check:
     """What failed or was a test costs nothing, no number is negative, and no refund is above its charge."""
     return Check(
         "absurd charge",
-        f"""SELECT CAST(id AS text) AS what, 0 AS expected, amount AS found FROM billing_usagerecord
-        WHERE (amount <> 0 AND (type <> 'request' OR ended NOT IN {BOOKED}))
-        OR amount < 0 OR upstream_cost < 0 OR input_tokens < 0 OR output_tokens < 0 OR refunded < 0 OR refunded > amount""",  # noqa: S608
+        f"""SELECT CAST(id AS text) AS what, 0 AS expected, amount AS found FROM billing_usagerecord usage
+        WHERE {span.rows} AND ((amount <> 0 AND (type <> 'request' OR ended NOT IN {BOOKED}))
+        OR amount < 0 OR upstream_cost < 0 OR input_tokens < 0 OR output_tokens < 0 OR refunded < 0 OR refunded > amount)""",  # noqa: S608
     )
 
 
-def doubles() -> Check:
+def doubles(span: Span) -> Check:
     """No charge is booked twice: on PostgreSQL the key holds (at, id), so that one id could stand at two times."""
     return Check(
         "charge booked twice",
-        "SELECT CAST(id AS text) AS what, 1 AS expected, count(*) AS found FROM billing_usagerecord GROUP BY id HAVING count(*) > 1",
+        f"SELECT CAST(id AS text) AS what, 1 AS expected, count(*) AS found FROM billing_usagerecord usage WHERE {span.rows}"  # noqa: S608
+        " GROUP BY id HAVING count(*) > 1",
     )
 
 
-def refunds() -> Check:
-    """What charges say was refunded is what the entries of refunds gave back."""
-    return Check(
-        "refund",
-        """SELECT CAST(charge AS text) AS what, sum(expected) AS expected, sum(found) AS found FROM (
-            SELECT id AS charge, 0 AS expected, refunded AS found FROM billing_usagerecord WHERE refunded <> 0
-            UNION ALL SELECT charge, amount, 0 FROM billing_ledgerentry WHERE act = 'refund' AND charge IS NOT NULL
-        ) AS both_sides GROUP BY charge HAVING sum(expected) <> sum(found)""",
-    )
+def refunds(span: Span) -> Check:
+    """What charges say was refunded is what the entries of refunds gave back; of pruned months the sum is left."""
+    sql = f"""
+        WITH refunded AS MATERIALIZED (SELECT id, refunded FROM billing_usagerecord usage WHERE refunded > 0 AND {span.kept}),
+        given AS MATERIALIZED (
+            SELECT charge, sum(amount) AS amount FROM billing_ledgerentry WHERE act = 'refund' AND charge IS NOT NULL GROUP BY charge
+        )
+        SELECT CAST(refunded.id AS text) AS what, refunded.refunded AS expected, COALESCE(given.amount, 0) AS found
+        FROM refunded LEFT JOIN given ON given.charge = refunded.id WHERE COALESCE(given.amount, 0) <> refunded.refunded
+        UNION ALL SELECT 'of charges that are gone' AS what, pruned.amount AS expected, gone.amount AS found
+        FROM (SELECT COALESCE(sum(refunded), 0) AS amount FROM billing_closedmonth WHERE pruned_at IS NOT NULL) AS pruned,
+        (SELECT COALESCE(sum(given.amount), 0) AS amount FROM given
+            WHERE NOT EXISTS (SELECT 1 FROM refunded WHERE refunded.id = given.charge)) AS gone
+        WHERE pruned.amount <> gone.amount
+    """  # noqa: S608  of constants
+    return Check("refund", sql)
 
 
-def redeemed_codes() -> Check:
+def redeemed_codes(_span: Span) -> Check:
     """Each redeemed code has its entry, and each entry of a code is worth what the code is."""
     return Check(
         "redeem code",
@@ -217,11 +289,12 @@ def redeemed_codes() -> Check:
     )
 
 
-CHECKS: tuple[Callable[[], Check], ...] = (
+CHECKS: tuple[Callable[[Span], Check], ...] = (
     equation,
     counters,
     dead_leases,
     unowned_holds,
+    forgotten_holds,
     absurd_charges,
     doubles,
     refunds,

@@ -26,7 +26,7 @@ def run_audit(run: AuditRun) -> AuditRun:
     run.started_at = timezone.now()
     run.save(update_fields=["started_at"])
     try:
-        report = audit()
+        report = audit(full=run.full)
         run.below_zero, run.below_zero_sum = below_zero()
     except DatabaseError as error:
         run.finished_at, run.error = timezone.now(), str(error)[:255]

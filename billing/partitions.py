@@ -7,6 +7,7 @@ https://www.postgresql.org/docs/15/ddl-partitioning.html
 import datetime
 from typing import Any
 
+from django.db import transaction
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.utils import CursorWrapper
 
@@ -29,9 +30,46 @@ def create_partitions(cursor: CursorWrapper, today: datetime.date) -> list[str]:
         name = f"{TABLE}_{start:%Y_%m}"
         cursor.execute("SELECT to_regclass(%s)", [name])
         if cursor.fetchone()[0] is None:
-            cursor.execute(f"CREATE TABLE {name} PARTITION OF {TABLE} FOR VALUES FROM ('{start} 00:00:00+00') TO ('{end} 00:00:00+00')")
+            _create(cursor, name, f"'{start} 00:00:00+00'", f"'{end} 00:00:00+00'")
             created.append(name)
     return created
+
+
+def _create(cursor: CursorWrapper, name: str, start: str, end: str) -> None:
+    """With the rows of its month that are in the DEFAULT partition: PostgreSQL makes no partition while they are there."""
+    with transaction.atomic():
+        cursor.execute(f"LOCK TABLE {TABLE}_default IN ACCESS EXCLUSIVE MODE")
+        cursor.execute(f"CREATE TABLE {name} (LIKE {TABLE} INCLUDING ALL)")
+        cursor.execute(
+            f"WITH strays AS (DELETE FROM {TABLE}_default WHERE at >= {start} AND at < {end} RETURNING *) INSERT INTO {name} SELECT * FROM strays"  # noqa: S608
+        )
+        cursor.execute(f"ALTER TABLE {TABLE} ATTACH PARTITION {name} FOR VALUES FROM ({start}) TO ({end})")
+
+
+def partitions_through(cursor: CursorWrapper, month: datetime.date) -> list[str]:
+    """The partitions of that month and of older ones, the oldest first; the DEFAULT one is none of them."""
+    cursor.execute("SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = %s::regclass", [TABLE])
+    names = {name for (name,) in cursor.fetchall()} - {f"{TABLE}_default"}
+    return sorted(name for name in names if name <= f"{TABLE}_{month:%Y_%m}")
+
+
+def lock_month(cursor: CursorWrapper, month: datetime.date) -> None:
+    """Until the transaction ends no charge of this month or an older one is written and none refunded; it waits for those under way."""
+    tables = [*partitions_through(cursor, month), f"{TABLE}_default"]
+    cursor.execute(f"LOCK TABLE {', '.join(tables)} IN SHARE ROW EXCLUSIVE MODE")
+
+
+def drop_partition(cursor: CursorWrapper, name: str) -> None:
+    """In a transaction; locks the whole table. OperationalError where others use it for longer than a moment."""
+    cursor.execute("SET LOCAL lock_timeout = '200ms'")
+    cursor.execute(f"ALTER TABLE {TABLE} DETACH PARTITION {name}")
+    cursor.execute(f"DROP TABLE {name}")
+
+
+def strays(cursor: CursorWrapper) -> int:
+    """Rows in the DEFAULT partition: a month's own one was missing when they came."""
+    cursor.execute(f"SELECT count(*) FROM {TABLE}_default")  # noqa: S608  a constant
+    return int(cursor.fetchone()[0])
 
 
 def create_usage_table(apps: Any, editor: BaseDatabaseSchemaEditor) -> None:

@@ -15,7 +15,8 @@ COLUMNS = ("id", "side", "model", "group__name", "channel_id", "starts_at", "rat
 
 def rows_of(rules: "QuerySet[PriceRule]") -> "QuerySet[Any, dict[str, Any]]":
     """The rows that `rule_from` reads."""
-    return rules.values(*COLUMNS)
+    found: QuerySet[Any, dict[str, Any]] = rules.values(*COLUMNS)
+    return found
 
 
 def rule_from(values: Mapping[str, Any]) -> Rule:

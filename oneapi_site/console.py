@@ -110,6 +110,7 @@ NAVIGATION = [
         item(_("Holds"), "pan_tool", "billing.hold"),
         item(_("Counters"), "pin", "billing.counter"),
         item(_("Checkpoints"), "flag", "billing.checkpoint"),
+        item(_("Closed months"), "inventory_2", "billing.closedmonth"),
         {
             "title": _("Schedules"),
             "icon": "schedule",

@@ -1,13 +1,12 @@
 """What relay processes hold and report, for reading only."""
 
 from django.contrib import admin
-from django.db.models import Model
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
 from accounts.staff_admin import ReadOnlyAdmin
 from billing.display import usd_cell
-from billing.models import Checkpoint, Counter, Hold, Lease, Process
+from billing.models import Checkpoint, ClosedMonth, Counter, Hold, Lease, Process
 
 
 @admin.register(Process)
@@ -60,15 +59,17 @@ class HoldAdmin(ReadOnlyAdmin):
 
 @admin.register(Checkpoint)
 class CheckpointAdmin(ReadOnlyAdmin):
-    list_display = ("month", "kind", "subject", "charges_usd", "entries_usd", "requests")
+    list_display = ("month", "kind", "subject", "charges_usd", "requests")
     list_filter = ("kind",)
     search_fields = ("subject__exact",)
     ordering = ("-month", "kind", "subject")
 
     @display(description=_("charges"))
-    def charges_usd(self, row: Model) -> str:
-        return usd_cell(getattr(row, "charges", None))
+    def charges_usd(self, row: Checkpoint) -> str:
+        return usd_cell(row.charges)
 
-    @display(description=_("entries"))
-    def entries_usd(self, row: Model) -> str:
-        return usd_cell(getattr(row, "entries", None))
+
+@admin.register(ClosedMonth)
+class ClosedMonthAdmin(ReadOnlyAdmin):
+    list_display = ("month", "closed_at", "changes", "archived_at", "archive", "rows", "pruned_at", "emptied_at")
+    ordering = ("-month",)

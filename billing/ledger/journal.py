@@ -20,6 +20,7 @@ from billing.ledger.records import Booking
 
 MAGIC = b"oneapi journal 1\n"
 SUFFIX = ".journal"
+REFUSED = ".refused"  # of files that no process reads again: the operator does
 _FRAME = struct.Struct(">II")
 LARGEST = 4 * 2**20  # bytes of one record: a length beyond it is damage
 
@@ -42,7 +43,7 @@ class Journal:
         os.write(self._handle, MAGIC)
         os.fsync(self._handle)
         os.rename(temporary, self.path)
-        _sync_folder(folder)
+        sync_folder(folder)
         self._pending: dict[uuid.UUID, int] = {}
 
     @property
@@ -82,6 +83,14 @@ class Journal:
         os.rename(self.path, fresh)
         self.path = fresh
 
+    def set_aside(self, booking: Booking) -> None:
+        """A charge that the database will never take: a file of its own beside the journals, for the operator. Raises OSError, OverflowError."""
+        with open(self.path.with_name(f"{booking.id}{REFUSED}"), "wb") as file:
+            file.write(MAGIC + _record(booking))
+            file.flush()
+            os.fsync(file.fileno())
+        sync_folder(self.path.parent)
+
     def close(self, *, keep: bool) -> None:
         """Gives the lock up; the file goes unless it is to be adopted."""
         if not keep:
@@ -118,7 +127,7 @@ class Orphan:
 
     def set_aside(self) -> None:
         """Keeps it for the operator, beside the journals."""
-        os.rename(self.path, self.path.with_suffix(".refused"))
+        os.rename(self.path, self.path.with_suffix(REFUSED))
         os.close(self._handle)
 
     def done(self) -> None:
@@ -142,6 +151,11 @@ def orphans(folder: Path) -> list[Orphan]:
     return found
 
 
+def refused(folder: Path) -> list[Path]:
+    """The files that were set aside."""
+    return sorted(folder.glob(f"*{REFUSED}"))
+
+
 def decode(data: bytes, start: int = 0) -> tuple[list[Booking], int]:
     """The whole records from `start` on, and where the first that is not whole begins."""
     bookings = []
@@ -163,7 +177,7 @@ def _record(booking: Booking) -> bytes:
     return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """A rename is on disk only when its folder is."""
     handle = os.open(folder, os.O_RDONLY)
     try:

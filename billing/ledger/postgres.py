@@ -14,7 +14,7 @@ from typing import Any, cast
 import psycopg
 
 from billing.ledger import statements as sql
-from billing.ledger.records import Ask, BalanceKey, Booking, Granted
+from billing.ledger.records import PAID_BY_HOLD, Ask, BalanceKey, Booking, Granted, month_of
 from billing.ledger.store import BadRow, Conflict, ConnectionLost, Rows, Store
 
 OPTIONS = (
@@ -23,6 +23,7 @@ OPTIONS = (
 )
 NAME = "oneapi ledger"  # in pg_stat_activity
 RETRIED = ("40P01", "40001", "55P03")  # deadlock, serialization failure, lock timeout
+MONTH_CLOSED = "22012"  # a division by zero: what POSTGRES_STILL_OPEN says
 TRIES = 5
 
 
@@ -35,6 +36,10 @@ def _element(value: object) -> str:
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return str(value)
+
+
+class _MonthClosed(Exception):
+    """A charge of the batch is late: its month is closed. The transaction failed."""
 
 
 class PostgresStore(Store):
@@ -92,10 +97,14 @@ class PostgresStore(Store):
             raise
 
     def settle(self, bookings: Sequence[Booking]) -> int:
+        step_by_step = any(booking.boot_id == PAID_BY_HOLD for booking in bookings)
         for attempt in range(TRIES):
             try:
-                with self._errors():
-                    return self._settle_once(bookings)
+                if not step_by_step:
+                    with suppress(_MonthClosed), self._errors():
+                        return self._settle_once(bookings)
+                    self._roll_back()
+                return self._settle_step_by_step(bookings)
             except Conflict:
                 self._roll_back()
                 self.conflicts += 1
@@ -110,20 +119,33 @@ class PostgresStore(Store):
         raise AssertionError("unreachable")
 
     def _settle_once(self, bookings: Sequence[Booking]) -> int:
-        columns = [array(column) for column in zip(*map(_row, bookings), strict=True)]
-        holders = [(balance, f"{booking.boot_id}:{booking.id.hex}") for booking in bookings for balance in booking.last_cents]
+        columns, holders = _columns(bookings), _holders(bookings)
         connection = self._open
         with connection.pipeline():
             connection.execute("BEGIN")
             connection.execute(cast(Any, sql.PROCESS_BEAT.replace("?", "%s")), (self.boot_id,))
             booked = connection.execute(cast(Any, sql.POSTGRES_SETTLE), [*columns, self.slot])
-            for holder in sorted(holders):
+            connection.execute(sql.POSTGRES_STILL_OPEN, (month_of(min(booking.at for booking in bookings)),))
+            for holder in holders:
                 connection.execute(cast(Any, sql.LAST_CENTS_CLEAR.replace("?", "%s")), holder)
             committed = connection.execute("COMMIT")
         row = booked.fetchone()
         if committed.statusmessage != "COMMIT" or row is None:
             raise BadRow("the batch was rolled back")
         return int(row[0])
+
+    def _settle_step_by_step(self, bookings: Sequence[Booking]) -> int:
+        """The same with what needs to know which rows were new: charges of closed months, and those that holds pay."""
+        with self.transaction():
+            self.run(sql.PROCESS_BEAT, (self.boot_id,))
+            self._lock_balances(sorted({one for booking in bookings if booking.boot_id == PAID_BY_HOLD for one in booking.balances}), [])
+            inserted = {row[0] for row in self.run(sql.POSTGRES_SETTLE_IDS, [*_columns(bookings), self.slot])}
+            new = [booking for booking in bookings if booking.id in inserted]
+            self._end_holds(new)
+            self._add_to_closed(bookings, new)
+            for holder in _holders(bookings):
+                self.run(sql.LAST_CENTS_CLEAR, holder)
+        return len(new)
 
     def now(self) -> datetime.datetime:
         return cast(datetime.datetime, self.run("SELECT clock_timestamp()")[0][0])
@@ -170,11 +192,21 @@ class PostgresStore(Store):
 
 def _raise(error: psycopg.Error) -> None:
     """Tells a conflict and a bad row, of which nothing was committed, from a connection whose COMMIT is unknown."""
+    if error.sqlstate == MONTH_CLOSED:
+        raise _MonthClosed(str(error)) from error
     if error.sqlstate in RETRIED:
         raise Conflict(str(error)) from error
     if isinstance(error, psycopg.DataError | psycopg.IntegrityError | psycopg.ProgrammingError):
         raise BadRow(str(error)) from error
     raise ConnectionLost(str(error)) from error
+
+
+def _columns(bookings: Sequence[Booking]) -> list[str]:
+    return [array(column) for column in zip(*map(_row, bookings), strict=True)]
+
+
+def _holders(bookings: Sequence[Booking]) -> list[tuple[int, str]]:
+    return sorted((balance, f"{booking.boot_id}:{booking.id.hex}") for booking in bookings for balance in booking.last_cents)
 
 
 def _row(booking: Booking) -> tuple[object, ...]:

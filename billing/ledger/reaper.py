@@ -14,7 +14,7 @@ import structlog
 from billing.ledger.journal import Orphan, orphans
 from billing.ledger.processes import Slot, reap_dead
 from billing.ledger.records import Booking
-from billing.ledger.store import BadRow, Store
+from billing.ledger.store import BadRow, Store, TooOld
 
 SILENT = 15.0  # seconds with one and the same beat
 LOOK = 2.0  # seconds between two looks at most
@@ -85,7 +85,7 @@ def replay(store: Store, bookings: list[Booking]) -> int:
             middle = len(bookings) // 2
             return replay(store, bookings[:middle]) + replay(store, bookings[middle:])
         bare = bookings[0]
-        if bare.facts.detail != "{}":
+        if bare.facts.detail != "{}" and not isinstance(error, TooOld):
             return replay(store, [msgspec.structs.replace(bare, facts=msgspec.structs.replace(bare.facts, detail="{}"))])
         log.critical("ledger.charge_refused", charge=str(bare.id), amount=bare.facts.amount, error=str(error))
         return 1

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 import msgspec
 
+PAID_BY_HOLD = ""
+"""The boot id in a charge that a hold pays: no process, so that no lease is touched."""
+
 
 class BalanceKey(NamedTuple):
     """Names a balance: (kind, subject id, first day of a budget's period or "")."""
@@ -117,3 +120,13 @@ def uuid7(milliseconds: int) -> uuid.UUID:
     random = int.from_bytes(os.urandom(10), "big")
     value = (milliseconds & 0xFFFFFFFFFFFF) << 80 | 0x7 << 76 | (random >> 68 & 0xFFF) << 64 | 0b10 << 62 | random & 0x3FFFFFFFFFFFFFFF
     return uuid.UUID(int=value)
+
+
+def time_of(identity: uuid.UUID) -> datetime.datetime:
+    """The time inside a UUIDv7, to the millisecond: that of the charge's admission."""
+    return datetime.datetime.fromtimestamp((identity.int >> 80) / 1000, tz=datetime.UTC)
+
+
+def month_of(at: datetime.datetime) -> str:
+    """The first day of a time's month (UTC), as both databases take a date."""
+    return at.astimezone(datetime.UTC).strftime("%Y-%m-01")

@@ -22,7 +22,7 @@ from billing.ledger.postgres import PostgresStore
 from billing.ledger.processes import Slot, host_of
 from billing.ledger.reaper import Reaper, boot_time
 from billing.ledger.recall import Listener
-from billing.ledger.records import Ask, BalanceKey, Booking, GiveBack, HoldAsk, LastCents, UsageFacts, uuid7
+from billing.ledger.records import PAID_BY_HOLD, Ask, BalanceKey, Booking, GiveBack, HoldAsk, LastCents, UsageFacts, time_of, uuid7
 from billing.ledger.sqlite import SQLiteStore
 from billing.ledger.store import BadRow, Conflict, ConnectionLost, Store
 from billing.ledger.unconfirmed import Unconfirmed
@@ -62,6 +62,11 @@ class Charge:
         self.parts: list[tuple[Slice, int]] = []
         self.cents: list[Slice] = []
         self.open = True
+
+    @property
+    def balances(self) -> tuple[int, ...]:
+        """Ids of the balances asked: what the charge names."""
+        return tuple(part.balance_id for part, _ in self.parts)
 
     @property
     def reserved(self) -> int:
@@ -270,10 +275,11 @@ class Ledger:
             part.charge(reserved, facts.amount)
         for part in charge.cents:
             part.last_cents = False
-        balances = tuple(part.balance_id for part, _ in charge.parts)
         cents = tuple(part.balance_id for part in charge.cents)
-        booking = Booking(charge.id, charge.at, charge.book.boot_id, balances, facts, cents)
-        future = writer.book(booking)
+        return self._queue(Booking(charge.id, charge.at, charge.book.boot_id, charge.balances, facts, cents))
+
+    def _queue(self, booking: Booking) -> "asyncio.Future[None]":
+        future = self._running.book(booking)
         if self._unconfirmed is not None:
             self._unconfirmed.add(booking, future)
         return future
@@ -285,7 +291,8 @@ class Ledger:
     async def hold(self, charge: Charge, job: str, deadline: datetime.datetime) -> uuid.UUID:
         """Turns what the charge has reserved into a hold for a job that outlives its request, before the upstream is called.
 
-        Gives back the hold's id, which is the charge's. Raises Closed: then nothing was moved, and the reserve stands.
+        Gives back the hold's id, which is the charge's; the job's row keeps it, and `charge.balances`. Raises Closed: then nothing was moved,
+        and the reserve stands.
         """
         amounts = tuple((part.balance_id, amount) for part, amount in charge.parts)
         await asyncio.shield(self._running.hold(HoldAsk(charge.book.boot_id, charge.id, job, deadline, amounts)))
@@ -294,6 +301,13 @@ class Ledger:
         for part, amount in charge.parts:
             part.reserved -= amount
         return charge.id
+
+    async def settle_hold(self, hold: uuid.UUID, balances: Sequence[int], facts: UsageFacts) -> None:
+        """Books the charge of work that a hold pays, by any process, as often as it likes: once. What is left of the hold is available again.
+
+        `balances` are those of its charge: where the hold has expired meanwhile, they pay without it. Raises NotBooked.
+        """
+        await self._queue(Booking(hold, time_of(hold), PAID_BY_HOLD, tuple(balances), facts))
 
     def _recalled(self, balance: int) -> None:
         self._book.recalled(balance)

@@ -17,8 +17,8 @@ PRAGMAS = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA busy_ti
 
 
 def as_text(at: datetime.datetime) -> str:
-    """A time as Django keeps it in SQLite: UTC, without an offset."""
-    return at.astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    """A time as Django keeps it in SQLite, and looks for it: UTC without an offset, and without a fraction that is zero."""
+    return str(at.astimezone(datetime.UTC).replace(tzinfo=None))
 
 
 class SQLiteStore(Store):
@@ -77,6 +77,8 @@ class SQLiteStore(Store):
             new = [booking for booking in bookings if booking.id.hex in inserted]
             self._take(new)
             self._count(new)
+            self._end_holds(new)
+            self._add_to_closed(bookings, new)
             for booking in bookings:
                 for balance in booking.last_cents:
                     self.run(sql.LAST_CENTS_CLEAR, (balance, f"{booking.boot_id}:{booking.id.hex}"))

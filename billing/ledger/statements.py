@@ -1,6 +1,6 @@
 """All SQL of the ledger, in both dialects (docs/ledger.md §4: what was missing is decided by RETURNING, never by a subquery of the old snapshot).
 
-A test holds the columns against the models. Locks are taken in the order Process, Lease, Balance by key, Counter.
+A test holds the columns against the models. Locks are taken in the order Process, Lease, Balance by key, Counter, Hold, ClosedMonth, Checkpoint.
 """
 
 USAGE_COLUMNS = (
@@ -20,12 +20,12 @@ _COLUMNS = ", ".join(f'"{name}"' for name in USAGE_COLUMNS)
 _ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _POSTGRES_TYPES)
 
 # One statement for a batch. Parameters: an array a column of USAGE_COLUMNS, then the process slot.
-POSTGRES_SETTLE = f"""
+_POSTGRES_SETTLE = f"""
 WITH ins AS (
     INSERT INTO billing_usagerecord ({_COLUMNS})
     SELECT {_COLUMNS} FROM unnest({_ARRAYS}) AS t ({_COLUMNS}) ORDER BY "at", "id"
     ON CONFLICT ("at", "id") DO NOTHING
-    RETURNING "type", "ended", "boot_id", "balances", "amount", "user_id", "token_id", "channel_id"
+    RETURNING "id", "type", "ended", "boot_id", "balances", "amount", "user_id", "token_id", "channel_id"
 ), due AS (
     SELECT ins.boot_id, named.value::bigint AS balance_id, sum(ins.amount)::bigint AS amount
     FROM ins, jsonb_array_elements_text(ins.balances) AS named WHERE ins.amount <> 0 GROUP BY 1, 2
@@ -55,8 +55,12 @@ WITH ins AS (
     SET amount = billing_counter.amount + excluded.amount, requests = billing_counter.requests + excluded.requests
     RETURNING 1
 )
-SELECT (SELECT count(*) FROM ins), (SELECT count(*) FROM upd), (SELECT count(*) FROM late), (SELECT count(*) FROM counted)
 """  # noqa: S608  built of the constants above
+_SETTLED = "SELECT (SELECT count(*) FROM ins), (SELECT count(*) FROM upd), (SELECT count(*) FROM late), (SELECT count(*) FROM counted)"
+POSTGRES_SETTLE = _POSTGRES_SETTLE + _SETTLED  # gives back how many were new
+POSTGRES_SETTLE_IDS = _POSTGRES_SETTLE + "SELECT id FROM ins"  # noqa: S608  which were
+# Stands after the insert, with a snapshot of its own, and fails (22012) where that month or a later one is closed. Parameter: the month.
+POSTGRES_STILL_OPEN = "SELECT 1 / (NOT EXISTS (SELECT 1 FROM billing_closedmonth WHERE month >= %s::date))::int"
 
 # Parameters: arrays of kind, subject, period, need, want, slice; the number of living processes; the boot id, the session.
 POSTGRES_ACQUIRE = """
@@ -116,6 +120,14 @@ RECALL_UNANSWERED = (
     "WHERE lease.balance_id = ? AND lease.boot_id <> ? AND lease.remaining > 0 AND NOT process.fenced "
     "AND (balance.recall_at IS NULL OR lease.recall_seen IS NULL OR lease.recall_seen < balance.recall_at) LIMIT 1"
 )
+# The closed months from that one on: the first of them covers it, and what is older.
+MONTHS_CLOSED = "SELECT month, pruned_at IS NOT NULL FROM billing_closedmonth WHERE month >= ? ORDER BY month"
+MONTH_CHANGED = "UPDATE billing_closedmonth SET changes = changes + ? WHERE month = ?"
+CHECKPOINT_ADD = (
+    "INSERT INTO billing_checkpoint (kind, subject, month, charges, requests) VALUES (?, ?, ?, ?, ?) ON CONFLICT (kind, subject, month) "
+    "DO UPDATE SET charges = billing_checkpoint.charges + excluded.charges, requests = billing_checkpoint.requests + excluded.requests"
+)
+HOLD_DROP = "DELETE FROM billing_hold WHERE hold_id = ? RETURNING balance_id, amount"
 HOLD_ADD = "INSERT INTO billing_hold (hold_id, balance_id, amount, job, deadline) VALUES (?, ?, ?, ?, ?)"
 # Parameters: an array of balance ids, then arrays of kind, subject, period.
 POSTGRES_LOCK_BALANCES = """

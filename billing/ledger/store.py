@@ -6,6 +6,7 @@ Every transaction of a process first locks its own Process row and raises its be
 import datetime
 import uuid
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from billing.ledger import statements as sql
-from billing.ledger.records import Ask, BalanceKey, Booking, GiveBack, Granted, HoldAsk, LastCents
+from billing.ledger.records import PAID_BY_HOLD, Ask, BalanceKey, Booking, GiveBack, Granted, HoldAsk, LastCents, month_of
 
 Rows = list[tuple[Any, ...]]
 
@@ -24,6 +25,10 @@ class ConnectionLost(Exception):
 
 class BadRow(Exception):
     """The database refused a row of the batch: nothing of it was committed."""
+
+
+class TooOld(BadRow):
+    """A charge of a month whose rows were pruned: whether it was booked before cannot be seen any more."""
 
 
 class Conflict(Exception):
@@ -138,6 +143,38 @@ class Store(ABC):
                     raise BadRow(f"no lease of balance {balance}")
                 self.run(sql.HOLD_ADD, (self._uuid(ask.hold_id), balance, amount, ask.job, ask.deadline))
 
+    def _end_holds(self, new: Sequence[Booking]) -> None:
+        """Charges that holds pay were taken from what is available: their holds go there, with whatever is left of them."""
+        for booking in new:
+            if booking.boot_id == PAID_BY_HOLD:
+                for balance, amount in self.run(sql.HOLD_DROP, (self._uuid(booking.id),)):
+                    self.run(sql.BALANCE_ADD, (amount, balance))
+
+    def _add_to_closed(self, bookings: Sequence[Booking], new: Sequence[Booking]) -> None:
+        """After the insert, by statements of their own: charges of closed months add themselves to the checkpoints. Raises TooOld."""
+        if not bookings:
+            return
+        closed = self.run(sql.MONTHS_CLOSED, (month_of(min(booking.at for booking in bookings)),))
+        if not closed:
+            return
+        for booking in bookings:
+            if any(pruned for month, pruned in closed if str(month) >= month_of(booking.at)):
+                raise TooOld(f"the month of charge {booking.id} was pruned")
+        changes: Counter[str] = Counter()
+        sums: dict[tuple[str, int, str], list[int]] = {}
+        for booking in new:
+            month = next((str(month) for month, _ in closed if str(month) >= month_of(booking.at)), None)
+            if month is not None:
+                changes[month] += 1
+                for kind, subject, amount in _shares(booking):
+                    total = sums.setdefault((kind, subject, month), [0, 0])
+                    total[0] += amount
+                    total[1] += 1
+        for month, count in sorted(changes.items()):
+            self.run(sql.MONTH_CHANGED, (count, month))
+        for key, total in sorted(sums.items()):
+            self.run(sql.CHECKPOINT_ADD, (*key, *total))
+
     def living(self) -> Rows:
         """(boot id, slot, host, beat) of every process that is not fenced."""
         return self.run(sql.PROCESSES_LIVING, (False,))
@@ -208,3 +245,12 @@ class Store(ABC):
         self.run(sql.BALANCE_LAST_CENTS, (ask.holder, ask.balance_id))
         self.run(sql.LEASE_PUT, (self.boot_id, ask.balance_id, available))
         return Granted(ask.key, ask.balance_id, available, 0)
+
+
+def _shares(booking: Booking) -> list[tuple[str, int, int]]:
+    """(kind, subject, amount) of the checkpoints that a charge counts in: what billing/month_sums.py sums over rows."""
+    facts = booking.facts
+    shares = [("balance", balance, facts.amount) for balance in booking.balances if facts.amount]
+    if facts.ended in sql.BOOKED:
+        shares += [("user", facts.user_id, facts.amount), ("token", facts.token_id, facts.amount), ("channel", facts.channel_id, facts.amount)]
+    return shares

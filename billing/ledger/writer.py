@@ -22,7 +22,7 @@ from billing.ledger.errors import Closed, NotBooked
 from billing.ledger.journal import Journal
 from billing.ledger.reaper import Reaper, boot_time
 from billing.ledger.records import Ask, Booking, GiveBack, Granted, HoldAsk, LastCents
-from billing.ledger.store import BadRow, Conflict, ConnectionLost, Fenced, Store
+from billing.ledger.store import BadRow, Conflict, ConnectionLost, Fenced, Store, TooOld
 
 GATHER = 0.0025  # seconds
 BATCH = 400  # bookings in one transaction; SQLite takes 32,766 parameters
@@ -180,11 +180,15 @@ class Writer(threading.Thread):
             self._settle(batch[middle:])
             return
         booking, future = batch[0]
-        if booking.facts.detail != "{}":
+        if booking.facts.detail != "{}" and not isinstance(error, TooOld):
             log.error("ledger.detail_refused", charge=str(booking.id), error=str(error))
             self._settle([(msgspec.structs.replace(booking, facts=msgspec.structs.replace(booking.facts, detail="{}")), future)])
             return
         log.critical("ledger.charge_refused", charge=str(booking.id), amount=booking.facts.amount, error=str(error))
+        try:
+            self._journal.set_aside(booking)
+        except (OSError, OverflowError) as full:  # a number that no database takes may be too large for MessagePack as well
+            log.critical("ledger.charge_not_set_aside", charge=str(booking.id), facts=str(booking.facts), error=str(full))
         self._post(_fail_all, [future], NotBooked(str(error)))
 
     def _move(self) -> None:

@@ -2,12 +2,13 @@
 
 from billing.models.act import AuditRun, LimitChange
 from billing.models.balance import Balance, Kind, LedgerEntry
+from billing.models.month import Checkpoint, ClosedMonth
 from billing.models.price import ModelPrice, PriceRule
-from billing.models.process import Checkpoint, Counter, Hold, Lease, Process
+from billing.models.process import Counter, Hold, Lease, Process
 from billing.models.redeem import RedeemCode
 from billing.models.usage import UsageRecord
 
 __all__ = [
-    "AuditRun", "Balance", "Checkpoint", "Counter", "Hold", "Kind", "Lease", "LedgerEntry", "LimitChange", "ModelPrice", "PriceRule", "Process",
-    "RedeemCode", "UsageRecord",
+    "AuditRun", "Balance", "Checkpoint", "ClosedMonth", "Counter", "Hold", "Kind", "Lease", "LedgerEntry", "LimitChange", "ModelPrice", "PriceRule",
+    "Process", "RedeemCode", "UsageRecord",
 ]  # fmt: skip

@@ -77,7 +77,7 @@ class ModelPrice(PriceColumns):
         verbose_name = _("model price")
         verbose_name_plural = _("model prices")
         ordering: ClassVar = ["model"]
-        constraints: ClassVar = in_range("price")
+        constraints: ClassVar = [*in_range("price")]
 
     def __str__(self) -> str:
         return self.model

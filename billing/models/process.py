@@ -1,4 +1,4 @@
-"""What processes hold and report: leases, counters, holds, and the sums of closed months."""
+"""What processes hold and report: leases, counters and holds."""
 
 from typing import ClassVar
 
@@ -91,25 +91,3 @@ class Hold(models.Model):
 
     def __str__(self) -> str:
         return str(self.hold_id)
-
-
-class Checkpoint(models.Model):
-    """Sums of a balance or counter up to a closed month, from which the audit starts."""
-
-    kind = models.CharField(max_length=16)
-    subject = models.BigIntegerField()
-    month = models.DateField()
-    charges = models.BigIntegerField(default=0)
-    entries = models.BigIntegerField(default=0)
-    requests = models.BigIntegerField(default=0)
-
-    class Meta:
-        verbose_name = _("checkpoint")
-        verbose_name_plural = _("checkpoints")
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["kind", "subject", "month"], name="checkpoint_key"),
-            *money_checks("checkpoint", sums=("charges", "entries")),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.subject} {self.month}"

@@ -17,6 +17,7 @@ from billing.models import (
     AuditRun,
     Balance,
     Checkpoint,
+    ClosedMonth,
     Counter,
     Hold,
     Kind,
@@ -113,7 +114,9 @@ class World:
 
     def change_pages(self) -> dict[str, object]:
         """The id of a row for each list of the admin, by "app.model"."""
-        rows: tuple[type, ...] = (AuditRun, Balance, Checkpoint, Counter, Hold, Lease, LedgerEntry, LimitChange, ModelPrice, Process, RedeemCode)
+        rows: tuple[type, ...] = (
+            AuditRun, Balance, Checkpoint, ClosedMonth, Counter, Hold, Lease, LedgerEntry, LimitChange, ModelPrice, Process, RedeemCode,
+        )  # fmt: skip
         found = {model._meta.label_lower: model.objects.values_list("pk", flat=True)[0] for model in rows}  # type: ignore[attr-defined]
         return {
             **found,
@@ -146,7 +149,8 @@ def world() -> World:
     Counter.objects.create(kind="user", subject=user.pk, slot=1, amount=28_000, requests=1)
     AuditRun.objects.create(ok=True)
     wallets.set_limit(Kind.TOKEN, token.pk, 4 * DOLLAR)
-    Checkpoint.objects.create(kind=Kind.WALLET, subject=wallet.pk, month=datetime.date(2026, 1, 1))
+    Checkpoint.objects.create(kind="balance", subject=wallet.pk, month=datetime.date(2026, 1, 1))
+    ClosedMonth.objects.create(month=datetime.date(2026, 1, 1), closed_at=timezone.now())
     interval = IntervalSchedule.objects.create(every=5, period="minutes")
     CrontabSchedule.objects.create(minute="7")
     schedule = PeriodicTask.objects.create(name="a test's job", task="billing.tasks.nightly_audit", interval=interval)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db
 NAMES = sorted(model._meta.label_lower for model in admin.site._registry)
 WITHOUT_ADD = {
     "billing.usagerecord", "billing.balance", "billing.ledgerentry", "billing.process", "billing.lease", "billing.counter", "billing.hold",
-    "billing.checkpoint", "billing.auditrun", "billing.limitchange", "django_celery_beat.periodictask",
+    "billing.checkpoint", "billing.closedmonth", "billing.auditrun", "billing.limitchange", "django_celery_beat.periodictask",
 }  # fmt: skip
 
 

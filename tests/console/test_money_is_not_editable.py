@@ -6,11 +6,11 @@ import pytest
 from django.urls import reverse
 
 from billing import wallets
-from billing.models import AuditRun, Balance, Checkpoint, Counter, Hold, Lease, LedgerEntry, LimitChange, Process, UsageRecord
+from billing.models import AuditRun, Balance, Checkpoint, ClosedMonth, Counter, Hold, Lease, LedgerEntry, LimitChange, Process, UsageRecord
 from tests.console.rows import World, signed_in, superuser, world
 
 pytestmark = pytest.mark.django_db
-ROWS = (AuditRun, Balance, Checkpoint, Counter, Hold, Lease, LedgerEntry, LimitChange, Process, UsageRecord)
+ROWS = (AuditRun, Balance, Checkpoint, ClosedMonth, Counter, Hold, Lease, LedgerEntry, LimitChange, Process, UsageRecord)
 
 
 @pytest.fixture

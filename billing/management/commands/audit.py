@@ -13,10 +13,11 @@ class Command(BaseCommand):
     help = "Recomputes every balance and counter from the entries and charges, in one snapshot. Exits with 1 on any difference."
 
     def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--full", action="store_true", help="from all rows that are still there, not from the sums of closed months")
         parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        report = audit()
+        report = audit(full=options["full"])
         self.stdout.write(json.dumps(report.as_dict()) if options["json"] else "\n".join(_lines(report)))
         if not report.ok:
             raise SystemExit(1)
@@ -26,6 +27,8 @@ def _lines(report: Report) -> list[str]:
     lines = [
         f"{report.charges} charges of {format_usd(report.charged_nanodollars)} USD in all, {report.balances} balances, {report.counters} counters.",
     ]
+    if report.closed_until:
+        lines.append(f"Months up to {report.closed_until} count by their checkpoints{'; their rows were removed' if report.full else ''}.")
     lines += [f"{one.check}: {one.what}: {one.expected} expected, {one.found} found" for one in report.differences]
     if report.unlisted:
         lines.append(f"… and {report.unlisted} more.")

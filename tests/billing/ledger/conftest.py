@@ -11,7 +11,8 @@ from django.db.models import Sum
 
 from billing.ledger.records import BalanceKey, UsageFacts
 from billing.ledger.reserve import Ledger, LedgerConfig
-from billing.models import Balance, Hold, Lease, LedgerEntry, UsageRecord
+from billing.models import Balance, Checkpoint, Hold, Lease, LedgerEntry, UsageRecord
+from billing.months import kept_from, start_of
 from tests.orm import in_thread
 
 WALLET = BalanceKey("wallet", 1)
@@ -89,9 +90,14 @@ def differences() -> list[str]:
 def _differences() -> list[str]:
     found = []
     charged: dict[int, int] = {}
-    for balances, amount in UsageRecord.objects.values_list("balances", "amount"):
+    kept = kept_from()
+    rows = UsageRecord.objects.filter(at__gte=start_of(kept)) if kept else UsageRecord.objects.all()
+    for balances, amount in rows.values_list("balances", "amount"):
         for balance in balances:
             charged[balance] = charged.get(balance, 0) + amount
+    pruned = Checkpoint.objects.filter(kind="balance", month__lt=kept).values_list("subject", "charges") if kept else []
+    for balance, amount in pruned:
+        charged[balance] = charged.get(balance, 0) + amount
     for balance in Balance.objects.all():
         leased = Lease.objects.filter(balance=balance).aggregate(total=Sum("remaining"))["total"] or 0
         held = Hold.objects.filter(balance=balance).aggregate(total=Sum("amount"))["total"] or 0

@@ -10,29 +10,47 @@ import itertools
 import os
 import random
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from django.conf import settings as django_settings
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from billing import wallets
+from billing.archive import archive
 from billing.audit import audit
+from billing.holds import expire_holds
 from billing.ledger import leases
 from billing.ledger.errors import LedgerError
-from billing.ledger.records import Booking
+from billing.ledger.records import Booking, time_of
 from billing.ledger.reserve import Ledger, LedgerConfig
-from billing.ledger.store import ConnectionLost
-from billing.models import Balance, Counter, Hold, Lease, LedgerEntry, LimitChange, Process, UsageRecord
+from billing.ledger.store import ConnectionLost, TooOld
+from billing.models import (
+    Balance,
+    Checkpoint,
+    ClosedMonth,
+    Counter,
+    Hold,
+    Lease,
+    LedgerEntry,
+    LimitChange,
+    Process,
+    UsageRecord,
+)
+from billing.months import MonthError, close_ended, database_month, kept_from, start_of
+from billing.partitions import month_after
+from billing.prune import prune
+from billing.rollup import fold_counters
 from billing.wallets import NotEnoughMoney
 from tests.billing.ledger.conftest import TOKEN, WALLET, differences, facts
 
 AMOUNTS = st.integers(1, 1000)
 WHO = st.integers(0, 2)
 WHICH = st.integers(0, 10**6)
-MODELS = (UsageRecord, Lease, Hold, LedgerEntry, LimitChange, Counter, Balance, Process)
+MODELS = (Checkpoint, ClosedMonth, UsageRecord, Lease, Hold, LedgerEntry, LimitChange, Counter, Balance, Process)
 
 
 class Flaky:
@@ -113,6 +131,8 @@ class Stories(RuleBasedStateMachine):
         Path(self.config_now.data_dir).mkdir()
         self.processes = [Virtual(self.config_now, self.loop) for _ in range(3)]
         self.open, self.booked, self.delivered, self.excess = [], [], set(), 0
+        self.holds, self.gone = [], []
+        self.this_month = database_month()
         Balance.objects.create(kind="wallet", subject=1, available=0)
         Balance.objects.create(kind="token", subject=1, available=5000, limit=5000)
 
@@ -139,11 +159,16 @@ class Stories(RuleBasedStateMachine):
 
     # --- requests ---
 
-    @rule(who=WHO, amount=AMOUNTS, share=st.integers(0, 100), limited=st.booleans())
-    def admit(self, who, amount, share, limited):
+    @rule(who=WHO, amount=AMOUNTS, share=st.integers(0, 100), limited=st.booleans(), months_ago=st.sampled_from([0, 1, 2, 2]))
+    def admit(self, who, amount, share, limited, months_ago):
         process = self.processes[who]
         if process.stalled:
             return
+        month = month_after(self.this_month, -months_ago)
+        if months_ago and ((kept := kept_from()) is None or month >= kept):
+            process._writer.offset = start_of(month) + timedelta(days=9) - datetime.now(tz=UTC)  # it has been under way since then
+        else:
+            process._writer.offset = timedelta(0)
         keys = [TOKEN, WALLET] if limited else [WALLET]
         charge = process.finish(process.admit(keys, amount, amount * share // 100))
         if charge is None:
@@ -154,8 +179,11 @@ class Stories(RuleBasedStateMachine):
 
     def money(self):
         entries = sum(LedgerEntry.objects.values_list("amount", flat=True))
+        kept = kept_from()
+        pruned = Checkpoint.objects.filter(kind="channel", month__lt=kept).values_list("charges", flat=True) if kept else []
         return (
             entries
+            - sum(pruned)
             - sum(UsageRecord.objects.values_list("amount", flat=True))
             - sum(Hold.objects.filter(balance__kind="wallet").values_list("amount", flat=True))
         )
@@ -194,7 +222,89 @@ class Stories(RuleBasedStateMachine):
         if process.stalled or charge.cents or charge.book.boot_id != process.boot_id or self.is_fenced(charge.book.boot_id):
             return
         self.open.remove((process, charge))
-        process.finish(process.hold(charge, "job", datetime(2030, 1, 1, tzinfo=UTC)))
+        hold = process.finish(process.hold(charge, "job", datetime(2030, 1, 1, tzinfo=UTC)))
+        if hold is not None:
+            self.holds.append((hold, charge.balances, charge.reserved))
+
+    @precondition(lambda self: self.holds)
+    @rule(who=WHO, which=WHICH, percent=st.integers(0, 150), again=st.booleans())
+    def settle_hold(self, who, which, percent, again):
+        """Its work is done, and whichever process hears of it books it; some of them twice, some after the deadline."""
+        process, (hold, balances, reserved) = self.processes[who], self.holds[which % len(self.holds)]
+        if process.stalled:
+            return
+        cost = reserved * percent // 100
+        if not again:
+            self.holds.remove((hold, balances, reserved))
+        if not UsageRecord.objects.filter(id=hold).exists():
+            held = Hold.objects.filter(hold_id=hold, balance__kind="wallet").first()
+            self.excess += max(0, cost - (held.amount if held else 0))
+        process.finish(process.settle_hold(hold, balances, facts(cost)))
+        assert not Hold.objects.filter(hold_id=hold).exists()
+        self.booked.append(hold)
+        self.delivered.add(hold)
+
+    @precondition(lambda self: self.holds)
+    @rule(which=WHICH)
+    def expire(self, which):
+        hold, _balances, _reserved = self.holds[which % len(self.holds)]
+        due = Hold.objects.filter(hold_id=hold)
+        if due.update(deadline=datetime(2020, 1, 1, tzinfo=UTC)):
+            assert expire_holds() == [hold]
+        assert not due.exists()
+
+    # --- months ---
+
+    @rule()
+    def close_month(self):
+        """The oldest of the two past ones that is open; requests of it may still be under way."""
+        last = ClosedMonth.objects.order_by("-month").first()
+        month = month_after(last.month) if last else month_after(self.this_month, -2)
+        if month < self.this_month:
+            try:
+                assert close_ended(month)[1]
+            except MonthError:  # no charge is that old: the months begin later
+                assert not UsageRecord.objects.filter(at__lt=start_of(month_after(month))).exists()
+        self.audits_agree()
+
+    @precondition(lambda self: ClosedMonth.objects.filter(pruned_at__isnull=True).exists())
+    @rule()
+    def prune_month(self):
+        """Not while a hold reaches into it; and what is under way for so long would be refused afterwards, so the story waits for it."""
+        closed = ClosedMonth.objects.filter(pruned_at__isnull=True).order_by("month")[0]
+        end = start_of(month_after(closed.month))
+        unbooked = set(self.booked) - set(UsageRecord.objects.filter(id__in=self.booked).values_list("id", flat=True)) - set(self.gone)
+        if unbooked or any(charge.at < end for _, charge in self.open) or any(time_of(hold) < end for hold, _, _ in self.holds):
+            return
+        archive(closed.month)
+        old = list(UsageRecord.objects.filter(at__lt=end).values_list("id", flat=True))
+        try:
+            prune(closed.month)
+        except MonthError:
+            assert Hold.objects.exists() or end + timedelta(days=3) > datetime.now(tz=UTC)
+            return
+        self.gone += old
+        self.delivered -= set(old)
+        self.audits_agree()
+
+    def audits_agree(self):
+        """From checkpoints, and from all rows that there are."""
+        short, full = audit(), audit(full=True)
+        assert (short.differences, full.differences) == ([], [])
+        assert (short.charges, short.charged_nanodollars) == (full.charges, full.charged_nanodollars)
+
+    @precondition(lambda self: self.gone)
+    @rule(who=WHO, which=WHICH)
+    def replay_of_a_pruned_month(self, who, which):
+        process, charge = self.processes[who], self.gone[which % len(self.gone)]
+        if process.stalled:
+            return
+        with pytest.raises(TooOld):
+            type(process._store).settle(process._store, [Booking(charge, time_of(charge), process._store.boot_id, (), facts(5))])
+
+    @rule()
+    def fold(self):
+        fold_counters()
 
     # --- machines ---
 
@@ -319,6 +429,7 @@ class _Someone:
 
 @pytest.mark.timeout(0 if "MODEL_SEED" in os.environ else 180)
 def test_any_story_keeps_the_books(ledger_config, monkeypatch):
+    monkeypatch.setattr(django_settings, "DATA_DIR", ledger_config.data_dir)
     monkeypatch.setattr(leases, "RECALL_WAIT", 0.0)
     monkeypatch.setattr(leases, "RECALL_STEP", 0.0)
     monkeypatch.setattr(leases, "REFUSAL_REMEMBERED", 0.0)
