@@ -60,7 +60,7 @@ class Check:
 
 def audit() -> Report:
     """Recomputes everything from the rows. Reads only; inside somebody's transaction it sees what that one sees."""
-    with _snapshot() as cursor:
+    with snapshot() as cursor:
         report = _sums(cursor)
         for check in (make() for make in CHECKS):
             cursor.execute(f"SELECT count(*) OVER (), wrong.* FROM ({check.sql}) AS wrong ORDER BY 2 LIMIT {EXAMPLES}")  # noqa: S608  of constants
@@ -71,8 +71,8 @@ def audit() -> Report:
 
 
 @contextmanager
-def _snapshot() -> Iterator[CursorWrapper]:
-    """A cursor whose statements all see the same moment."""
+def snapshot() -> Iterator[CursorWrapper]:
+    """Reads only: a cursor whose statements all see the same moment."""
     with connection.cursor() as cursor:
         if connection.in_atomic_block:
             yield cursor
