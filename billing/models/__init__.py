@@ -5,9 +5,9 @@ from billing.models.balance import Balance, Kind, LedgerEntry
 from billing.models.price import ModelPrice
 from billing.models.process import Checkpoint, Counter, Hold, Lease, Process
 from billing.models.redeem import RedeemCode
-from billing.models.usage import UsageRecord
+from billing.models.usage import UsageQuerySet, UsageRecord
 
 __all__ = [
     "AuditRun", "Balance", "Checkpoint", "Counter", "Hold", "Kind", "Lease", "LedgerEntry", "LimitChange", "ModelPrice", "Process", "RedeemCode",
-    "UsageRecord",
+    "UsageQuerySet", "UsageRecord",
 ]  # fmt: skip
