@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
-from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
 from billing.audit import snapshot
@@ -180,7 +179,7 @@ def _lines(cursor: CursorWrapper, balance: Balance, bounds: Bounds, earlier: int
 
 def _key(row: Any) -> Key:
     at, source, number, charge = row[:4]
-    moment = parse_datetime(at) if isinstance(at, str) else at
+    moment = datetime.datetime.fromisoformat(at) if isinstance(at, str) else at
     return Key(moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC), source, number, charge)
 
 
@@ -229,10 +228,11 @@ def _time(column: str = "at") -> str:
 def _charges(balance: Balance) -> tuple[str, list[Any]]:
     """What names the balance. Its owner stands in an index; the list of balances decides."""
     owner = "user_id" if balance.kind == Kind.WALLET or balance.kind.startswith("user_") else "token_id"
+    value: Any = balance.pk
     if connection.vendor == "postgresql":
         named, value = "balances @> %s::jsonb", str(balance.pk)
     else:
-        named, value = "EXISTS (SELECT 1 FROM json_each(balances) AS named WHERE named.value = %s)", balance.pk
+        named = "EXISTS (SELECT 1 FROM json_each(balances) AS named WHERE named.value = %s)"
     sql = f"""SELECT {_time()} AS at, 0 AS source, 0 AS number, CAST(id AS text) AS charge, '{CHARGE}' AS kind, -amount AS amount, model, token_id,
         {NO_ID} AS author_id, '' AS reason, '' AS reference, {NO_TEXT} AS of_charge FROM billing_usagerecord
         WHERE {owner} = %s AND amount <> 0 AND {named}"""  # noqa: S608  of constants

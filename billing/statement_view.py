@@ -144,7 +144,9 @@ def _key(text: str) -> Key | None:
     try:
         at, source, number, charge = text[:120].split("~")
         moment, ordinal = datetime.datetime.fromisoformat(at), int(number)
-        if moment.tzinfo is None or int(source) not in (-1, 0, 1) or not 0 <= ordinal < 2**63 or (charge and not uuid.UUID(charge)):
+        if charge:
+            uuid.UUID(charge)
+        if moment.tzinfo is None or int(source) not in (-1, 0, 1) or not 0 <= ordinal < 2**63:
             return None
         return Key(moment, int(source), ordinal, charge)
     except ValueError:
@@ -165,5 +167,6 @@ def _midnight(day: datetime.date | None) -> datetime.datetime | None:
 
 async def _in_threads(texts: Iterator[str]) -> AsyncIterator[str]:
     """The same pieces for an asynchronous server, each read in the request's thread."""
-    while (text := await sync_to_async(next)(texts, None)) is not None:
+    following = sync_to_async(lambda: next(texts, None))
+    while (text := await following()) is not None:
         yield text

@@ -156,7 +156,7 @@ class TransferForm(AmountForm):
     """A part of a token's limit for another token of the same user."""
 
     target = forms.ModelChoiceField(Token.objects.none(), label=_("to the token"), widget=UnfoldAdminSelectWidget())
-    field_order: ClassVar = ["target", "amount", "reason", "reference"]
+    field_order = ("target", "amount", "reason", "reference")
 
     def __init__(self, source: Token, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)

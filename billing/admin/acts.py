@@ -1,8 +1,8 @@
 """Acts on money as pages: a form with a reason and a reference, asked once more by nobody, and done once a reference however often it is sent."""
 
 import uuid
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from django import forms
 from django.contrib import messages
@@ -50,7 +50,7 @@ class AmountForm(ExplainedForm):
     """An act of an amount."""
 
     amount = UsdField(positive=True, label=gettext_lazy("amount"), help_text=gettext_lazy("US dollars."))
-    field_order: ClassVar = ["amount", "reason", "reference"]
+    field_order: Sequence[str] = ("amount", "reason", "reference")
 
 
 def act_page(

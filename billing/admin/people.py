@@ -58,7 +58,9 @@ class WalletUserAdmin(UserAdmin):
         target = User.objects.filter(pk=object_id).first() if object_id and str(object_id).isascii() and str(object_id).isdigit() else None
         return target is None or may_act_on(request.user, target)
 
-    def wallet_page(self, request: HttpRequest, object_id: str, form: ExplainedForm, title: str, submit: Any, act: Callable[..., LedgerEntry]) -> Any:
+    def wallet_page(
+        self, request: HttpRequest, object_id: str, form: ExplainedForm, title: Any, submit: Any, act: Callable[..., LedgerEntry]
+    ) -> HttpResponse:
         """The page of an act on a user's wallet; `act` takes the user and the form's clean values."""
         user = get_object_or_404(self.get_queryset(request), pk=object_id)
         if not self.has_credit_permission(request, object_id):

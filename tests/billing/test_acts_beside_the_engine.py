@@ -74,13 +74,13 @@ async def test_a_limit_taken_away_and_given_again_with_requests_in_flight(engine
     async with (
         engine.reserve([TOKEN, WALLET], 2_000, 100) as early,
         engine.reserve([TOKEN, WALLET], 2_000, 100) as across,
-        engine.reserve([TOKEN, WALLET], 2_000, 100) as unused,
+        engine.reserve([TOKEN, WALLET], 2_000, 100),
     ):
         await in_thread(set_limit, Kind.TOKEN, TOKEN.subject, None)
         async with engine.reserve([WALLET], 2_000, 100) as unlimited:
             await engine.settle(early, facts(1_500))
 
-            # When the token has a limit again, and then they end: one above its reserve, one without the limit, one for nothing
+            # When the token has a limit again, and then they end: one above its reserve, one without the limit, the third for nothing
             await in_thread(set_limit, Kind.TOKEN, TOKEN.subject, 5_000)
             await engine.settle(across, facts(2_300))
             await engine.settle(unlimited, facts(700))

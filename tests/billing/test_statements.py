@@ -25,7 +25,7 @@ ACTS = ("credit", "debit", "charge", "refund", "off", "edit", "move")
 
 
 def lines(balance: Balance, period: Period = ALL, **filters: object) -> list[Line]:
-    return list(statement.every_line(balance, period, Filters(**filters)))  # type: ignore[arg-type]
+    return list(statement.every_line(balance, period, Filters(**filters)))
 
 
 def in_pages(balance: Balance, size: int, **filters: object) -> list[Line]:
@@ -33,7 +33,7 @@ def in_pages(balance: Balance, size: int, **filters: object) -> list[Line]:
     found: list[Line] = []
     before: Key | None = None
     while True:
-        one = statement.page(balance, ALL, Filters(**filters), before=before, size=size)  # type: ignore[arg-type]
+        one = statement.page(balance, ALL, Filters(**filters), before=before, size=size)
         found += one.lines
         before = one.older
         if before is None:
@@ -136,13 +136,13 @@ class RandomActs(TestCase):
                     named = [wallet, limits[token - 1]][: chance.choice((1, 2))]
                     charged.append(charge(named, amount, user_id=user.pk, token_id=token))
                 elif act == "refund" and charged:
-                    acts.refund(chance.choice(charged).pk, chance.choice((None, amount)), **explained)  # type: ignore[arg-type]
+                    acts.refund(chance.choice(charged).pk, chance.choice((None, amount)), **explained)
                 elif act == "off":
-                    acts.write_off(user, **explained)  # type: ignore[arg-type]
+                    acts.write_off(user, **explained)
                 elif act == "edit":
                     set_limit(Kind.TOKEN, token, amount)
                 elif act == "move":
-                    acts.transfer_limit(token, 3 - token, amount, **explained)  # type: ignore[arg-type]
+                    acts.transfer_limit(token, 3 - token, amount, **explained)
             except ValueError:
                 continue  # refused: it moved nothing, or the audit says so
 

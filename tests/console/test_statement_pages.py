@@ -4,6 +4,7 @@ import csv
 import io
 
 import pytest
+from django.test import Client
 from django.urls import reverse
 
 from billing import wallets
@@ -19,10 +20,10 @@ def rows() -> World:
     return world()
 
 
-def download(client, url: str, **query: object) -> list[dict[str, str]]:  # type: ignore[no-untyped-def]
+def download(client: Client, url: str, **query: str) -> list[dict[str, str]]:
     answer = client.get(url, {**query, "format": "csv"})
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
-    return list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode("utf-8-sig"))))
+    return list(csv.DictReader(io.StringIO(answer.getvalue().decode("utf-8-sig"))))
 
 
 def test_the_owner_sees_lines_and_ends(rows: World) -> None:
