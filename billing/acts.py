@@ -45,7 +45,7 @@ def refund(charge_id: uuid.UUID, amount_nano: int | None, *, author: Person | No
     wallet, an amount above what is left of it, or a reference of another act.
     """
     reference = checked_reference(reference)
-    record = UsageRecord.objects.filter(pk=charge_id).only("id", "at", "balances").first()
+    record = UsageRecord.objects.with_id(charge_id).only("id", "at", "balances").first()
     if record is None:
         raise ValueError(_gone() if _pruned(charge_id) else _("There is no charge with this id."))
     wallet = wallet_charged(record)

@@ -115,7 +115,7 @@ def audit(*, full: bool = False) -> Report:
 
 @contextmanager
 def snapshot() -> Iterator[CursorWrapper]:
-    """A cursor whose statements all see the same moment."""
+    """Reads only: a cursor whose statements all see the same moment."""
     with connection.cursor() as cursor:
         if connection.in_atomic_block:
             yield cursor

@@ -3,24 +3,28 @@
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
-from unfold.decorators import display
+from unfold.decorators import action, display
 
 from accounts.models import User
 from accounts.ranks import acting, may_act_on, within_reach
 from accounts.staff_admin import StaffAdmin
 from billing import wallets
-from billing.display import moment, usd_cell
+from billing.admin.acts import act_page
+from billing.admin.statements import statement_page
+from billing.display import moment, usd, usd_cell
 from billing.figures import with_figures
-from billing.models import Kind
+from billing.models import Kind, LimitChange
 from gateway import tokens
-from gateway.forms import IssueForm, TokenForm
+from gateway.forms import IssueForm, TokenForm, TransferForm
 from gateway.models import Token
 
 
@@ -64,6 +68,45 @@ class TokenAdmin(StaffAdmin):
         (_("Restrictions"), {"fields": ("group", "allowed_models", "allowed_subnets")}),
         (_("Dates"), {"fields": ("created_at",)}),
     )
+
+    actions_detail = ("statement", "transfer")
+
+    def has_transfer_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Whoever may edit the token's limit."""
+        token = self.get_object(request, str(object_id)) if object_id else None
+        return self.has_change_permission(request, token)
+
+    @action(description=_("Transfer its limit"), icon="swap_horiz", url_path="transfer", permissions=["transfer"])
+    def transfer(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        token = self.get_object(request, object_id)
+        if token is None:
+            raise Http404
+        if not self.has_transfer_permission(request, object_id):
+            raise PermissionDenied
+
+        def act(cleaned: dict[str, Any]) -> LimitChange:
+            explained = {"author": acting(request), "reason": cleaned["reason"], "reference": cleaned["reference"]}
+            return tokens.transfer(token, cleaned["target"], cleaned["amount"], **explained)
+
+        texts = {
+            "title": _("Transfer a part of the limit of %(token)s") % {"token": token},
+            "intro": _("%(amount)s of its limit is left. It goes to another token of %(user)s.")
+            % {"amount": _("An unlimited amount") if token.unlimited else usd(getattr(token, "remaining", 0)), "user": token.user},
+            "submit_text": _("Transfer"),
+        }
+        return act_page(self, request, token, TransferForm(token, request.POST or None), texts, act)
+
+    def has_statement_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Staff who may see ledger entries. Not by its name alone: unfold asks the database for that at the system checks, before there is one."""
+        return self.has_view_permission(request) and request.user.has_perm("billing.view_ledgerentry")
+
+    @action(description=_("Statement"), icon="receipt_long", url_path="statement", permissions=["statement"])
+    def statement(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        token = self.get_object(request, object_id)
+        if token is None:
+            raise Http404
+        title = _("Statement of the token %(token)s of %(user)s") % {"token": token, "user": token.user}
+        return statement_page(self, request, token, Kind.TOKEN, title)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Token]:
         return with_figures(super().get_queryset(request).filter(deleted_at__isnull=True), Kind.TOKEN)

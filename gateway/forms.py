@@ -1,12 +1,14 @@
 """Forms of tokens. Operators and owners have different ones: an owner cannot choose the group, whose ratio is a price."""
 
 import ipaddress
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from django import forms
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from unfold.widgets import UnfoldAdminSelectWidget
 
+from billing.admin.acts import AmountForm
 from billing.forms import UsdField
 from billing.models import Balance, Kind
 from channels_app.form_fields import NameListField
@@ -148,3 +150,15 @@ class OwnTokenForm(TokenRules):
 
     def owner_id(self) -> int:
         return self.owner
+
+
+class TransferForm(AmountForm):
+    """A part of a token's limit for another token of the same user."""
+
+    target = forms.ModelChoiceField(Token.objects.none(), label=_("to the token"), widget=UnfoldAdminSelectWidget())
+    field_order = ("target", "amount", "reason", "reference")
+
+    def __init__(self, source: Token, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        others = Token.objects.filter(user_id=source.user_id, unlimited=False, deleted_at__isnull=True).exclude(pk=source.pk)
+        cast("forms.ModelChoiceField[Token]", self.fields["target"]).queryset = others.order_by("name")

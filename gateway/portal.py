@@ -20,7 +20,7 @@ from accounts.models import User
 from billing import reports, wallets
 from billing.charge_text import spell_out
 from billing.figures import with_figures
-from billing.models import Kind, LedgerEntry, UsageRecord
+from billing.models import Kind, LedgerEntry, UsageQuerySet, UsageRecord
 from gateway import tokens as verbs
 from gateway.forms import OwnTokenForm
 from gateway.models import Token
@@ -43,7 +43,7 @@ def own_tokens(user: User) -> QuerySet[Token]:
     return with_figures(Token.objects.filter(user=user, deleted_at__isnull=True).select_related("group"), Kind.TOKEN).order_by("-id")
 
 
-def own_records(user: User) -> QuerySet[UsageRecord]:
+def own_records(user: User) -> UsageQuerySet:
     """A user's requests, newest first."""
     return UsageRecord.objects.filter(user_id=user.pk, type=UsageRecord.Type.REQUEST).order_by("-at")
 
@@ -169,7 +169,7 @@ def usage(request: HttpRequest) -> HttpResponse:
 def usage_record(request: HttpRequest, record_id: uuid.UUID) -> HttpResponse:
     """One request with its charge spelled out; which channel served it, and what it cost there, is the operator's business."""
     user = signed_in(request)
-    record = get_object_or_404(own_records(user), pk=record_id)
+    record = get_object_or_404(own_records(user).with_id(record_id))
     row = with_token_names(user, [record])[0]
     return render(request, "portal/usage_record.html", {**row, "charge": spell_out(record), "hide_upstream": True})
 

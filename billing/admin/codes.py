@@ -23,6 +23,7 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSplitDateTi
 from accounts.ranks import acting
 from accounts.staff_admin import StaffAdmin
 from billing import redeem
+from billing.csv_cells import BOM, inert
 from billing.display import moment, usd, usd_cell
 from billing.forms import UsdField
 from billing.models import RedeemCode
@@ -30,7 +31,6 @@ from billing.money import format_usd
 
 BATCH_LIMIT = 10_000  # codes minted by one form
 EXPORT_LIMIT = 50_000  # codes in one file
-BOM = "\ufeff"  # without it Excel reads UTF-8 as the local code page
 
 
 class MintForm(forms.Form):
@@ -209,8 +209,3 @@ def download(name: str, kind: str, text: str) -> HttpResponse:
     """A file that no cache keeps."""
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     return HttpResponse(text.encode(), content_type=kind, headers=headers)
-
-
-def inert(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula: https://owasp.org/www-community/attacks/CSV_Injection"""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,52 +1,34 @@
-"""People with their wallets: what they have left, what they used, and the act of crediting. Registers User."""
+"""People with their wallets: what they have left, what they used, and the acts on them. Registers User."""
 
-import uuid
+from collections.abc import Callable
 from typing import Any, ClassVar
 
-from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect
-from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
-from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts.admin import UserAdmin
 from accounts.models import User
 from accounts.ranks import acting, may_act_on
-from billing import wallets
-from billing.display import moment, usd, usd_cell, usd_short
+from billing import acts, wallets
+from billing.admin.acts import AmountForm, ExplainedForm, act_page
+from billing.admin.statements import statement_page
+from billing.display import moment, usd_cell, usd_short
 from billing.figures import with_figures
-from billing.forms import UsdField
-from billing.models import Kind
-
-
-class CreditForm(forms.Form):
-    """An amount for a wallet; the hidden key makes a form that is sent twice harmless."""
-
-    amount = UsdField(signed=True, label=_("amount"), help_text=_("US dollars; less than nothing takes money away."))
-    reason = forms.CharField(
-        label=_("reason"), max_length=255, required=False, widget=UnfoldAdminTextInputWidget(), help_text=_("The user sees it too.")
-    )
-    key = forms.UUIDField(widget=forms.HiddenInput(), initial=uuid.uuid4)
-
-    def clean_amount(self) -> int:
-        amount: int = self.cleaned_data["amount"]
-        if amount == 0:
-            raise forms.ValidationError(_("Enter an amount other than nothing."))
-        return amount
+from billing.models import Kind, LedgerEntry
 
 
 @admin.register(User)
 class WalletUserAdmin(UserAdmin):
-    """The only way to money here is the act of crediting: no field of the form holds any."""
+    """The only way to money here are acts, each explained and once a reference: no field of the form holds any."""
 
     list_display: Any = ("person", "group", "state", "remaining_usd", "used_usd", "seen")
-    actions_detail = ("credit",)
+    actions_detail = ("statement", "credit", "debit", "write_off")
     readonly_fields: ClassVar[Any] = (*UserAdmin.readonly_fields, "remaining_usd", "used_usd")
     fieldsets: ClassVar[Any] = (
         UserAdmin.fieldsets[0],
@@ -76,29 +58,49 @@ class WalletUserAdmin(UserAdmin):
         target = User.objects.filter(pk=object_id).first() if object_id and str(object_id).isascii() and str(object_id).isdigit() else None
         return target is None or may_act_on(request.user, target)
 
-    @action(description=_("Credit the wallet"), icon="add_card", url_path="credit", permissions=["credit"])
-    def credit(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def wallet_page(
+        self, request: HttpRequest, object_id: str, form: ExplainedForm, title: Any, submit: Any, act: Callable[..., LedgerEntry]
+    ) -> HttpResponse:
+        """The page of an act on a user's wallet; `act` takes the user and the form's clean values."""
         user = get_object_or_404(self.get_queryset(request), pk=object_id)
         if not self.has_credit_permission(request, object_id):
             raise PermissionDenied
-        form = CreditForm(request.POST or None)
-        if request.method == "POST" and form.is_valid():
-            cleaned = form.cleaned_data
-            try:
-                wallets.credit(user, cleaned["amount"], acting(request), cleaned["reason"], f"admin:{cleaned['key']}")
-            except ValueError as error:
-                form.add_error("amount", str(error))
-            else:
-                self.log_change(request, user, [{"changed": {"name": str(_("wallet")), "object": usd(cleaned["amount"]), "fields": ["balance"]}}])
-                messages.success(request, _("%(amount)s credited to %(user)s.") % {"amount": usd(cleaned["amount"]), "user": user})
-                return redirect(reverse("admin:accounts_user_change", args=[user.pk]))
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "original": user,
-            "title": _("Credit the wallet of %(user)s") % {"user": user},
+        texts = {
+            "title": title % {"user": user},
             "intro": _("The balance is %(amount)s.") % {"amount": usd_short(getattr(user, "remaining", 0))},
-            "form": form,
-            "submit_text": _("Credit"),
+            "submit_text": submit,
         }
-        return TemplateResponse(request, "admin/act.html", context)
+        return act_page(self, request, user, form, texts, lambda cleaned: act(user, cleaned))
+
+    @action(description=_("Credit the wallet"), icon="add_card", url_path="credit", permissions=["credit"])
+    def credit(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        def act(user: User, cleaned: dict[str, Any]) -> LedgerEntry:
+            return wallets.credit(user, cleaned["amount"], acting(request), cleaned["reason"], cleaned["reference"])
+
+        return self.wallet_page(request, object_id, AmountForm(request.POST or None), _("Credit the wallet of %(user)s"), _("Credit"), act)
+
+    @action(description=_("Debit the wallet"), icon="credit_card_off", url_path="debit", permissions=["credit"])
+    def debit(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        def act(user: User, cleaned: dict[str, Any]) -> LedgerEntry:
+            adjustment = LedgerEntry.Act.ADJUSTMENT
+            return wallets.credit(user, -cleaned["amount"], acting(request), cleaned["reason"], cleaned["reference"], adjustment)
+
+        return self.wallet_page(request, object_id, AmountForm(request.POST or None), _("Debit the wallet of %(user)s"), _("Debit"), act)
+
+    @action(description=_("Write off"), icon="ink_eraser", url_path="write-off", permissions=["credit"])
+    def write_off(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        def act(user: User, cleaned: dict[str, Any]) -> LedgerEntry:
+            return acts.write_off(user, author=acting(request), reason=cleaned["reason"], reference=cleaned["reference"])
+
+        title = _("Bring the wallet of %(user)s from below zero to zero")
+        return self.wallet_page(request, object_id, ExplainedForm(request.POST or None), title, _("Write off"), act)
+
+    def has_statement_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Staff who may see ledger entries. Not by its name alone: unfold asks the database for that at the system checks, before there is one."""
+        return self.has_view_permission(request) and request.user.has_perm("billing.view_ledgerentry")
+
+    @action(description=_("Statement"), icon="receipt_long", url_path="statement", permissions=["statement"])
+    def statement(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        user = get_object_or_404(self.get_queryset(request), pk=object_id)
+        title = _("Statement of the wallet of %(user)s") % {"user": user}
+        return statement_page(self, request, user, Kind.WALLET, title)

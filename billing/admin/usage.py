@@ -1,23 +1,28 @@
-"""The usage log: every request, through which channel it went, and how its charge came about. Nobody writes here but the ledger."""
+"""The usage log: every request, through which channel it went, how its charge came about. Only the ledger writes here; a refund is an act."""
 
 import uuid
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from django.apps import apps
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RangeDateTimeFilter, TextFilter
-from unfold.decorators import display
+from unfold.decorators import action, display
 from unfold.paginator import InfinitePaginator
 
+from accounts.models import User
+from accounts.ranks import acting, may_act_on
 from accounts.staff_admin import ReadOnlyAdmin
+from billing import acts
+from billing.admin.acts import AmountForm, act_page
 from billing.charge_text import spell_out
-from billing.display import moment, name_of, usd_cell
-from billing.models import UsageRecord
+from billing.display import moment, name_of, usd, usd_cell
+from billing.models import LedgerEntry, UsageQuerySet, UsageRecord
 
 
 def ids_named(label: str, text: str, column: str = "name") -> list[int]:
@@ -89,6 +94,46 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     fields = ("facts", "spelled_out")
     readonly_fields = ("facts", "spelled_out")
 
+    actions_detail = ("refund",)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> UsageRecord | None:
+        """By the time inside the id: one partition, one key."""
+        try:
+            identity = uuid.UUID(object_id)
+        except ValueError:
+            return None
+        return cast(UsageQuerySet, self.get_queryset(request)).with_id(identity).first()
+
+    def has_refund_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Staff with the right to add ledger entries, on charges of lower ranks."""
+        if not request.user.has_perm("billing.add_ledgerentry"):
+            return False
+        record = self.get_object(request, str(object_id)) if object_id else None
+        owner = User.objects.filter(pk=record.user_id).first() if record else None
+        return owner is None or may_act_on(request.user, owner)
+
+    @action(description=_("Refund"), icon="undo", url_path="refund", permissions=["refund"])
+    def refund(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        record = self.get_object(request, object_id)
+        if record is None:
+            raise Http404
+        if not self.has_refund_permission(request, object_id):
+            raise PermissionDenied
+
+        def act(cleaned: dict[str, Any]) -> LedgerEntry:
+            explained = {"author": acting(request), "reason": cleaned["reason"], "reference": cleaned["reference"]}
+            return acts.refund(record.pk, cleaned["amount"], **explained)
+
+        left = record.amount - record.refunded
+        figures = {"amount": usd(record.amount), "refunded": usd(record.refunded), "left": usd(left)}
+        texts = {
+            "title": _("Refund a charge of %(user)s") % {"user": self.user_name(record)},
+            "intro": _("Charged %(amount)s, of which %(refunded)s was given back already and %(left)s is left. The token's limit keeps it as used.")
+            % figures,
+            "submit_text": _("Refund"),
+        }
+        return act_page(self, request, record, AmountForm(request.POST or None, initial={"amount": left}), texts, act)
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[UsageRecord]:
         names = {
             "user_text": name_of("accounts.User", "user_id", "username"),
@@ -104,7 +149,7 @@ class UsageRecordAdmin(ReadOnlyAdmin):
         if not text:
             return queryset, False
         try:
-            return queryset.filter(pk=uuid.UUID(text)), False
+            return cast(UsageQuerySet, queryset).with_id(uuid.UUID(text)), False
         except ValueError:
             return queryset.filter(Q(model=text[:200].replace("\x00", ""))), False
 

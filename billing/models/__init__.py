@@ -6,9 +6,9 @@ from billing.models.month import Checkpoint, ClosedMonth
 from billing.models.price import ModelPrice, PriceRule
 from billing.models.process import Counter, Hold, Lease, Process
 from billing.models.redeem import RedeemCode
-from billing.models.usage import UsageRecord
+from billing.models.usage import UsageQuerySet, UsageRecord
 
 __all__ = [
     "AuditRun", "Balance", "Checkpoint", "ClosedMonth", "Counter", "Hold", "Kind", "Lease", "LedgerEntry", "LimitChange", "ModelPrice", "PriceRule",
-    "Process", "RedeemCode", "UsageRecord",
+    "Process", "RedeemCode", "UsageQuerySet", "UsageRecord",
 ]  # fmt: skip

@@ -1,11 +1,29 @@
 """The charge of one request: append-only, written in the same transaction as the balances that it changes."""
 
+import datetime
+import uuid
 from typing import ClassVar
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from billing.models.amount import money_checks
+
+UUID_WITH_TIME = 7
+
+
+class UsageQuerySet(models.QuerySet["UsageRecord"]):
+    """Requests and health tests."""
+
+    def with_id(self, identity: uuid.UUID) -> "UsageQuerySet":
+        """The record of that id, if there is one. The millisecond inside a UUIDv7 is the record's `at` (docs/ledger.md §4): with it the search
+        touches one partition and its key (at, id) alone; without, the index of every month.
+        """
+        rows = self.filter(pk=identity)
+        if identity.version != UUID_WITH_TIME:
+            return rows
+        start = datetime.datetime.fromtimestamp((identity.int >> 80) / 1000, tz=datetime.UTC)
+        return rows.filter(at__gte=start, at__lt=start + datetime.timedelta(milliseconds=1))
 
 
 class UsageRecord(models.Model):
@@ -55,6 +73,8 @@ class UsageRecord(models.Model):
     detail = models.JSONField(
         _("detail"), default=dict, help_text=_("usage by bucket, the lines bucket x price = amount, ratio, attempts, error, flags.")
     )
+
+    objects = UsageQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("usage record")

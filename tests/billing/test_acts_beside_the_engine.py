@@ -65,3 +65,27 @@ async def test_requests_credits_edits_and_audits_at_once(engine: Ledger) -> None
     assert (charged + refused, report.charges, report.charged_nanodollars) == (300, charged, charged * 1_000)
     wallet = await in_thread(figures, Kind.WALLET, WALLET.subject)
     assert (wallet.remaining, wallet.used, wallet.requests) == (1_100_000 - charged * 1_000, charged * 1_000, charged)
+
+
+async def test_a_limit_taken_away_and_given_again_with_requests_in_flight(engine: Ledger) -> None:
+    # Given three requests that were admitted under a limit, and one that begins while there is none
+    await in_thread(fund, WALLET, 1_000_000)
+    await in_thread(fund, TOKEN, 10_000)
+    async with (
+        engine.reserve([TOKEN, WALLET], 2_000, 100) as early,
+        engine.reserve([TOKEN, WALLET], 2_000, 100) as across,
+        engine.reserve([TOKEN, WALLET], 2_000, 100),
+    ):
+        await in_thread(set_limit, Kind.TOKEN, TOKEN.subject, None)
+        async with engine.reserve([WALLET], 2_000, 100) as unlimited:
+            await engine.settle(early, facts(1_500))
+
+            # When the token has a limit again, and then they end: one above its reserve, one without the limit, the third for nothing
+            await in_thread(set_limit, Kind.TOKEN, TOKEN.subject, 5_000)
+            await engine.settle(across, facts(2_300))
+            await engine.settle(unlimited, facts(700))
+
+    # Then what was admitted under the limit counts against it, and the equation holds
+    assert (await in_thread(audit)).ok
+    assert (await in_thread(figures, Kind.TOKEN, TOKEN.subject)).remaining == 5_000 - 2_300
+    assert (await in_thread(figures, Kind.WALLET, WALLET.subject)).remaining == 1_000_000 - 1_500 - 2_300 - 700

@@ -47,7 +47,7 @@ def test_saving_people_and_tokens_moves_no_money(rows: World) -> None:
 def test_credit_is_an_act_with_author_and_reason(rows: World) -> None:
     url = reverse("admin:accounts_user_credit", args=[rows.user.pk])
     client, before = signed_in(superuser()), wallets.balance_of(rows.user)
-    form = {"amount": "1.5", "reason": "goodwill", "key": "6f6c4c0e-5a53-4e3b-8d5d-0d8f2f9f0002"}
+    form = {"amount": "1.5", "reason": "goodwill", "reference": "6f6c4c0e-5a53-4e3b-8d5d-0d8f2f9f0002"}
     for _twice in range(2):
         assert client.post(url, form).status_code == 302
     assert wallets.balance_of(rows.user) == before + 1_500_000_000
@@ -59,7 +59,7 @@ def test_credit_is_an_act_with_author_and_reason(rows: World) -> None:
 def test_an_amount_that_is_none_is_refused(rows: World, amount: str) -> None:
     before = wallets.balance_of(rows.user)
     url = reverse("admin:accounts_user_credit", args=[rows.user.pk])
-    answer = signed_in(superuser()).post(url, {"amount": amount, "key": "6f6c4c0e-5a53-4e3b-8d5d-0d8f2f9f0003"})
+    answer = signed_in(superuser()).post(url, {"amount": amount, "reference": "6f6c4c0e-5a53-4e3b-8d5d-0d8f2f9f0003"})
     assert answer.status_code == 200
     assert answer.context["form"].errors
     assert wallets.balance_of(rows.user) == before

@@ -53,7 +53,7 @@ def test_staff_act_on_users(clerk: Client, people: dict[str, User]) -> None:
     clerk.post(reverse("admin:accounts_user_changelist"), {"action": "ban", "_selected_action": [alice.pk]})
     alice.refresh_from_db()
     assert not alice.is_active
-    form = {"amount": "2.5", "reason": "sorry", "key": "6f6c4c0e-5a53-4e3b-8d5d-0d8f2f9f0001"}
+    form = {"amount": "2.5", "reason": "sorry", "reference": "6f6c4c0e-5a53-4e3b-8d5d-0d8f2f9f0001"}
     for _again in range(2):
         assert clerk.post(reverse("admin:accounts_user_credit", args=[alice.pk]), form).status_code == 302
     assert wallets.balance_of(alice) == 2 * DOLLAR + DOLLAR // 2

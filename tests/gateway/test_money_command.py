@@ -91,3 +91,28 @@ def test_limits_stay_with_their_user_and_with_tokens_that_have_one(alice: User) 
 def test_an_amount_that_is_none_is_refused(alice: User, amount: str) -> None:
     assert money("credit", "--user", "alice", f"--usd={amount}")["error"]
     assert balance_of(alice) == 0
+
+
+def test_a_statement_as_json_and_csv(alice: User) -> None:
+    money("credit", "--user", "alice", "--usd", "5")
+    charge([wallet_of(alice.pk)], USD, user_id=alice.pk, model="gpt-4o")
+    out, file = StringIO(), StringIO()
+
+    call_command("money", "statement", "--user", "alice", "--json", stdout=out)
+    call_command("money", "statement", "--user", "alice", "--csv", stdout=file)
+
+    told = json.loads(out.getvalue())
+    assert (told["opening_nanodollars"], told["closing_nanodollars"]) == (0, 4 * USD)
+    assert [(one["kind"], one["balance_nanodollars"]) for one in told["lines"]] == [("topup", 5 * USD), ("charge", 4 * USD)]
+    assert [line.split(",")[1:4] for line in file.getvalue().splitlines()] == [
+        ["kind", "usd", "balance_usd"], ["topup", "5.00", "5.00"], ["charge", "-1.00", "4.00"]
+    ]  # fmt: skip
+
+
+def test_a_tokens_statement_and_its_period(alice: User) -> None:
+    issue_token(alice, "old", limit_nano=5 * USD)
+    out = StringIO()
+
+    call_command("money", "statement", "--user", "alice", "--token", "old", "--from", "2099-01-01", "--json", stdout=out)
+
+    assert json.loads(out.getvalue()) == {"opening_nanodollars": 5 * USD, "closing_nanodollars": 5 * USD, "lines": []}

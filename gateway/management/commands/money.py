@@ -1,27 +1,31 @@
-"""`manage.py money credit|debit|refund|transfer|write-off`: acts on money, each done once a reference."""
+"""`manage.py money credit|debit|refund|transfer|write-off|statement`: acts on money, each done once a reference, and what they made of it."""
 
 import uuid
 from argparse import ArgumentParser
 from typing import Any, ClassVar
 
 from accounts.models import User
-from accounts.operator import OperatorCommand, OperatorError, Output
+from accounts.operator import OperatorCommand, OperatorError, Output, moment
 from accounts.users import find_user
 from billing import acts, wallets
-from billing.models import Kind, LedgerEntry
+from billing.csv_cells import BOM
+from billing.models import Balance, Kind, LedgerEntry
 from billing.money import format_usd, parse_usd
+from billing.statement import Filters, Line, Period, closing, every_line
+from billing.statement_view import chunks
 from gateway import tokens
 from gateway.models import Token
 
 
 class Command(OperatorCommand):
-    help = "Acts on money: credit, debit, refund, transfer, write-off. Each is done once a reference."
+    help = "Acts on money: credit, debit, refund, transfer, write-off, each done once a reference; and statements."
     verbs: ClassVar[dict[str, str]] = {
         "credit": "Put money into a user's wallet.",
         "debit": "Take money out of a user's wallet, never more than is there.",
         "refund": "Give a charge, or a part of it, back to the wallet that paid it.",
         "transfer": "Move a part of a token's limit to another token of the same user.",
         "write-off": "Bring a wallet that is below zero to zero.",
+        "statement": "Every change of a wallet or of a token's limit, with the balance after each.",
     }
 
     def explained(self, parser: ArgumentParser) -> None:
@@ -52,6 +56,13 @@ class Command(OperatorCommand):
     def arguments_write_off(self, parser: ArgumentParser) -> None:
         parser.add_argument("--user", required=True, metavar="U", help="name or id")
         self.explained(parser)
+
+    def arguments_statement(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--user", required=True, metavar="U", help="name or id")
+        parser.add_argument("--token", metavar="T", help="name or id: the statement of its limit")
+        parser.add_argument("--from", dest="start", type=moment, metavar="TIME", help="the first moment, by ISO 8601")
+        parser.add_argument("--to", dest="end", type=moment, metavar="TIME", help="the moment before which it ends")
+        parser.add_argument("--csv", action="store_true", help="print CSV")
 
     def credit(self, options: dict[str, Any]) -> Output:
         return self.moved(options, positive(options["usd"]), LedgerEntry.Act.TOP_UP)
@@ -88,6 +99,46 @@ class Command(OperatorCommand):
             "to_usd": format_usd(left["to"]),
         }
         return Output(data, [f"{format_usd(left['from'])} {format_usd(left['to'])}"])
+
+    def statement(self, options: dict[str, Any]) -> Output:
+        owner = find_user(options["user"])
+        one = token(options["token"], owner) if options["token"] else None
+        kind, subject = (Kind.TOKEN, one.pk) if one else (Kind.WALLET, owner.pk)
+        balance = Balance.objects.filter(kind=kind, subject=subject, period="").first()
+        if balance is None and one:
+            raise OperatorError(f"The token {one.name} never had a limit.")
+        period = Period(options["start"], options["end"])
+        if options["csv"]:
+            return Output(None, (text.removeprefix(BOM).rstrip("\r\n") for text in chunks(balance, period, Filters(), inside=True)))
+        lines = every_line(balance, period, Filters()) if balance else iter(())
+        if not options["json"]:
+            return Output(None, map(as_text, lines))
+        opening, end = closing(balance, period) if balance else (0, 0)
+        data = {"opening_nanodollars": opening, "closing_nanodollars": end, "lines": [as_json(line) for line in lines]}
+        return Output(data)
+
+
+def as_text(line: Line) -> str:
+    """A line for people: time, kind, amount, balance, and what for."""
+    return (
+        f"{line.at:%Y-%m-%dT%H:%M:%SZ}  {line.kind:<10}  {format_usd(line.amount):>16}  {format_usd(line.balance):>16}  {line.model or line.reason}"
+    )
+
+
+def as_json(line: Line) -> dict[str, Any]:
+    """A line for scripts."""
+    return {
+        "at": line.at,
+        "kind": line.kind,
+        "amount_nanodollars": line.amount,
+        "balance_nanodollars": line.balance,
+        "model": line.model,
+        "token": line.token_id,
+        "charge": str(line.charge) if line.charge else None,
+        "author": line.author_id,
+        "reason": line.reason,
+        "reference": line.reference,
+    }
 
 
 def told(entry: LedgerEntry) -> Output:
