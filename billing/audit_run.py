@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from billing.alarms import raise_alarm
-from billing.audit import audit
+from billing.audit import Report, audit
 from billing.models import AuditRun
 from billing.money import format_usd, parse_usd
 
@@ -21,7 +21,7 @@ QUIET = datetime.timedelta(hours=20)
 NAMED_IN_ALARM = 20
 
 
-def run_audit(run: AuditRun) -> AuditRun:
+def run_audit(run: AuditRun) -> Report:
     """Audits, writes the outcome into the row, and raises an alarm for differences or for too much below zero. DatabaseError as it comes."""
     run.started_at = timezone.now()
     run.save(update_fields=["started_at"])
@@ -45,7 +45,7 @@ def run_audit(run: AuditRun) -> AuditRun:
     run.save()
     if run.alarmed_at:
         _alarm(run, too_low=too_low)
-    return run
+    return report
 
 
 def below_zero() -> tuple[int, int]:

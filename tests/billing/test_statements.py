@@ -169,8 +169,8 @@ def test_a_pruned_month_is_one_line(settings, tmp_path) -> None:
     at = start_of(MONTH) + datetime.timedelta(days=14)
     credit(user, 10 * USD, reason="bank", idempotency_key="t1")
     LedgerEntry.objects.update(at=at - datetime.timedelta(days=1))
-    for amount in (USD, 2 * USD):
-        charge([wallet], amount, user_id=user.pk, at=at, id=uuid7(int(at.timestamp() * 1000)))
+    for day, amount in enumerate((USD, 2 * USD)):
+        charge([wallet], amount, user_id=user.pk, at=at + datetime.timedelta(days=day))
     charge([wallet], USD, user_id=user.pk)
     close(MONTH)
     archive(MONTH)
