@@ -45,6 +45,14 @@ class Priced(NamedTuple):
     final: bool = False
 
 
+class Terms(NamedTuple):
+    """What a request costs on one channel: the caller by `price` and `ratio_ppm`, us by `cost`, the upstream's own."""
+
+    price: Price
+    ratio_ppm: int
+    cost: Price
+
+
 class PriceRules:
     """All rules, found by side and model."""
 
@@ -94,6 +102,14 @@ class PriceBook(NamedTuple):
         """What that channel's upstream asks; None where the name has no price."""
         priced = self._of(COST, mapped, "", channel, now)
         return priced.price if priced else None
+
+    def terms(self, asked: str, mapped: str, group: str, ratio_ppm: int, channel: int, now: float, unpriced: Price | None = None) -> Terms | None:
+        """All of it for a group with that ratio; `unpriced` is the price of a model that has none. None where it is None too."""
+        priced = self.charged(asked, mapped, group, channel, now)
+        price = priced.price if priced is not None else unpriced
+        if price is None:
+            return None
+        return Terms(price, MILLION if priced is not None and priced.final else ratio_ppm, self.cost(mapped, channel, now) or price)
 
     def _of(self, side: str, model: str, group: str, channel: int, now: float) -> Priced | None:
         listed = self.listed.get(model)

@@ -15,7 +15,8 @@ from gateway.addresses import client_address
 from gateway.call import Call, ClientGone, Receive, Scope, Send
 from gateway.endpoints.billing_compat import Account, subscription, usage
 from gateway.endpoints.models import list_models, one_model
-from gateway.keys import Caller
+from gateway.endpoints.price import asked_price, price
+from gateway.keys import Caller, authorize
 from gateway.limits import Throttle
 from gateway.relay import Relay
 from wire.errors import GatewayError, NotFound, NotImplementedByUs, Unauthorized, render_openai, render_openai_event
@@ -28,7 +29,7 @@ OPERATIONS = {
 }
 ENGINE = re.compile(r"/v1/engines/([^/]+)/embeddings")
 BARE = ("/chat/completions", "/completions", "/embeddings", "/moderations", "/models")  # clients whose base URL lacks /v1
-BILLING = ("/dashboard/billing/subscription", "/dashboard/billing/usage")
+BILLING = ("/dashboard/billing/subscription", "/dashboard/billing/usage", "/dashboard/billing/price")
 # What OpenAI offers and this gateway does not yet: 501, not 404, so that a client can tell.
 NOT_OFFERED = re.compile(
     r"/v1/(images|audio|files|fine_tuning|fine-tunes|assistants|threads|batches|uploads|vector_stores|responses|conversations|realtime|videos|"
@@ -115,6 +116,8 @@ class RelayApp:
             return self._subscription
         if lower.rstrip("/") == BILLING[1]:
             return self._usage
+        if lower.rstrip("/") == BILLING[2]:
+            return self._price
         return None
 
     def _caller(self, call: Call) -> Caller:
@@ -146,6 +149,11 @@ class RelayApp:
 
     async def _usage(self, call: Call, caller: Caller) -> bytes:
         return usage(await self._figures(caller))
+
+    async def _price(self, call: Call, caller: Caller) -> bytes:
+        model, counts = asked_price(call.scope.get("query_string", b""))  # BadRequest
+        authorize(caller, model)  # ModelForbidden
+        return price(caller, model, self.relay.offer(self.relay.snapshots.current, caller, model), counts)
 
     async def _preflight(self, call: Call) -> None:
         asked = call.headers.get(b"access-control-request-headers", b"")

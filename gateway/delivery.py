@@ -15,13 +15,14 @@ from msgspec import Raw
 
 from billing.ledger.errors import NotBooked
 from billing.ledger.reserve import Charge, Ledger
+from billing.price_rules import Terms
 from billing.pricing import Price
 from billing.tokens import count_request, count_text, off_loop
 from channels_app.attempt import Ask, Opened, TryElsewhere
 from channels_app.provider import Credential, Upstream
 from gateway.call import EVENT_STREAM, JSON, Call, ClientGone
 from gateway.config import RelayConfig
-from gateway.facts import Outcome, Served, Terms, Timing, Tried, facts_of
+from gateway.facts import Outcome, Served, Timing, Tried, facts_of
 from gateway.keys import Caller
 from gateway.stream import AFTER_DONE, Pump, Tally
 from outbound.transport import TransportError

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from billing.ledger.records import UsageFacts
+from billing.price_rules import Terms
 from billing.pricing import MILLION, Charge, Price, charge, upstream_cost
 from gateway.keys import Caller
 from wire.usage import Usage
@@ -28,14 +29,6 @@ class Tried(NamedTuple):
     status: int  # 0: no answer
     ms: int
     error: str
-
-
-class Terms(NamedTuple):
-    """What a request costs on one channel: the caller by `price` and `ratio_ppm`, us by `cost`, the upstream's own."""
-
-    price: Price
-    ratio_ppm: int
-    cost: Price
 
 
 class Served(NamedTuple):

@@ -13,7 +13,6 @@ from billing.bounds import without_output, worst_amount, worst_case
 from billing.ledger.errors import Closed, NotEnough
 from billing.ledger.records import BalanceKey
 from billing.ledger.reserve import Ledger
-from billing.pricing import MILLION
 from billing.tokens import count_request, off_loop
 from channels_app.attempt import HOPS_HEADER, Ask, Opened, TryElsewhere, attempt
 from channels_app.provider import Credential, Operation, Upstream
@@ -21,7 +20,7 @@ from channels_app.routing import route
 from gateway.call import Call
 from gateway.config import RelayConfig
 from gateway.delivery import Delivery, Job, Offer
-from gateway.facts import Served, Terms
+from gateway.facts import Served
 from gateway.keys import Caller, authenticate, authorize, find_key
 from gateway.limits import Gate
 from gateway.snapshot import GroupRow, Snapshot, Snapshots
@@ -157,12 +156,9 @@ class Relay:
     def _price(self, snapshot: Snapshot, upstreams: Sequence[Upstream], group: GroupRow, model: str, now: float) -> Offer:
         terms = {}
         for upstream in upstreams:
-            mapped = upstream.name_of(model)
-            priced = snapshot.book.charged(model, mapped, group.name, upstream.id, now)
-            price = priced.price if priced is not None else self.config.unpriced
-            if price is not None:
-                ratio_ppm = MILLION if priced is not None and priced.final else group.ratio_ppm
-                terms[upstream.id] = Terms(price, ratio_ppm, snapshot.book.cost(mapped, upstream.id, now) or price)
+            found = snapshot.book.terms(model, upstream.name_of(model), group.name, group.ratio_ppm, upstream.id, now, self.config.unpriced)
+            if found is not None:
+                terms[upstream.id] = found
         if not terms:
             raise Unpriced(f"The model '{model[:100]}' has no price yet. Ask the operator to set one, or use another model.")
         distinct = tuple(dict.fromkeys((one.price, one.ratio_ppm) for one in terms.values()))

@@ -87,6 +87,7 @@ NAVIGATION = [
         _("Upstreams"),
         item(_("Channels"), "hub", "channels_app.channel"),
         item(_("Model prices"), "sell", "billing.modelprice"),
+        item(_("Price rules"), "percent", "billing.pricerule"),
     ),
     section(
         _("People"),

@@ -1,5 +1,5 @@
 """The admin of upstreams; each module registers its rows."""
 
-from channels_app.admin import channel
+from channels_app.admin import channel, price_rules
 
-__all__ = ["channel"]
+__all__ = ["channel", "price_rules"]

@@ -25,6 +25,7 @@ from billing.models import (
     LedgerEntry,
     LimitChange,
     ModelPrice,
+    PriceRule,
     Process,
     RedeemCode,
     UsageRecord,
@@ -115,7 +116,8 @@ class World:
     def change_pages(self) -> dict[str, object]:
         """The id of a row for each list of the admin, by "app.model"."""
         rows: tuple[type, ...] = (
-            AuditRun, Balance, Checkpoint, ClosedMonth, Counter, Hold, Lease, LedgerEntry, LimitChange, ModelPrice, Process, RedeemCode,
+            AuditRun, Balance, Checkpoint, ClosedMonth, Counter, Hold, Lease, LedgerEntry, LimitChange, ModelPrice, PriceRule, Process,
+            RedeemCode,
         )  # fmt: skip
         found = {model._meta.label_lower: model.objects.values_list("pk", flat=True)[0] for model in rows}  # type: ignore[attr-defined]
         return {
@@ -142,6 +144,7 @@ def world() -> World:
     ChannelState.objects.create(channel=served, status="disabled", reason="the key is dead", response_ms=900, balance="12.5")
     code = redeem.mint(1, 3 * DOLLAR, batch="shop")[0]
     ModelPrice.objects.create(model="gpt-4o", input=2_500_000_000, output=10_000_000_000)
+    PriceRule.objects.create(model="gpt-4o", ratio_ppm=800_000)
     wallet = wallets.wallet_of(user.pk)
     Process.objects.create(boot_id="boot", slot=1, host="here", started_at=timezone.now())
     Lease.objects.create(boot_id="boot", balance=wallet, remaining=DOLLAR)

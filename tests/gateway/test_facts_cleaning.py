@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.facts import ERROR_LENGTH, ID_LENGTH, MODEL_LENGTH, Outcome, Served, Terms, Timing, Tried, clean, facts_of
+from billing.price_rules import Terms
+from gateway.facts import ERROR_LENGTH, ID_LENGTH, MODEL_LENGTH, Outcome, Served, Timing, Tried, clean, facts_of
 from gateway.keys import authenticate
 from tests.gateway.known import KEY, NOW, PRICE, snapshot
 from wire.usage import Usage

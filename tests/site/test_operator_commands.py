@@ -8,7 +8,7 @@ import pytest
 from django.core.management import call_command
 
 from accounts.models import User
-from billing.models import ModelPrice, RedeemCode
+from billing.models import ModelPrice, PriceRule, RedeemCode
 from billing.wallets import balance_of
 from channels_app.models import Channel, ChannelState
 from gateway.models import Token
@@ -143,6 +143,32 @@ def test_a_price_is_set_per_million_tokens_and_keeps_what_is_not_named():
     assert (price.input, price.cached, price.output, price.source) == (150_000_000, 75_000_000, 700_000_000, "operator")
 
 
+def test_a_rule_stands_beside_the_list_and_only_a_scheduled_one_is_dropped():
+    run("price", "set", "--model", "m", "--input", "1", "--output", "2")
+    now = int(run("price", "set", "--model", "m", "--group", "default", "--ratio", "80"))
+    later = int(run("price", "set", "--model", "*", "--ratio", "120", "--from", "2999-01-01"))
+
+    assert [rule["id"] for rule in json.loads(run("price", "rules", "--model", "m", "--json"))] == [later, now]
+    assert "not begun" in fail("price", "drop", "--rule", str(now))[2]
+    run("price", "drop", "--rule", str(later))
+    assert list(PriceRule.objects.values_list("pk", "ratio_ppm")) == [(now, 800_000)]
+    assert ModelPrice.objects.get(model="m").input == 10**9
+
+
+def test_a_price_is_calculated_as_the_relay_would_charge_it():
+    run("price", "set", "--model", "m", "--input", "1", "--output", "2", "--per-request", "0.01")
+    run("price", "set", "--model", "m", "--ratio", "150", "--from", "2999-01-01")
+    words = ("price", "calculate", "--model", "m", "--input", "1000", "--output", "500", "--json")
+
+    today, then = json.loads(run(*words)), json.loads(run(*words, "--at", "2999-01-02"))
+
+    assert (today["usd"], today["cost_usd"], today["margin_usd"]) == ("0.012", "0.012", "0.00")
+    assert [(line["bucket"], line["units"], line["usd"]) for line in today["lines"]] == [
+        ("input", 1000, "0.001"), ("output", 500, "0.001"), ("requests", 1, "0.01")
+    ]  # fmt: skip
+    assert (then["usd"], then["cost_usd"], then["margin_usd"]) == ("0.018", "0.012", "0.006")
+
+
 WRONG = [
     (("user", "credit", "--user", "nobody", "--usd", "1"), "There is no user nobody."),
     (("user", "credit", "--user", "alice", "--usd", "much"), ""),
@@ -157,6 +183,16 @@ WRONG = [
     (("redeem", "mint", "--count", "0", "--usd", "5"), ""),
     (("price", "set", "--model", "new", "--input", "1"), "new has no price yet: give --input and --output."),
     (("price", "set", "--model", "new", "--input", "-1", "--output", "1"), "A price cannot be negative."),
+    (("price", "set", "--model", "m", "--ratio", "80", "--input", "1"), "not both"),
+    (("price", "set", "--model", "m", "--ratio", "much"), "A ratio is a number of per cent"),
+    (("price", "set", "--model", "m", "--group", "default", "--input", "1"), "--input and --output"),
+    (("price", "set", "--model", "m", "--group", "gold", "--ratio", "50"), "There is no group gold."),
+    (("price", "set", "--model", "m", "--channel", "none", "--ratio", "50"), "There is no channel none."),
+    (("price", "set", "--model", "m", "--cost", "--group", "default", "--ratio", "50"), "does not depend on the caller's group"),
+    (("price", "set", "--model", "*", "--cost", "--input", "1", "--output", "1"), "A rule for all models is a --ratio"),
+    (("price", "drop", "--rule", "1"), "There is no rule of this id that has not begun yet."),
+    (("price", "calculate", "--model", "none"), "none has no price."),
+    (("price", "calculate", "--model", "m", "--input", "-1"), "'input' must be a whole number"),
 ]
 
 
