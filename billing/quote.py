@@ -50,7 +50,14 @@ def quote_inside(terms: Terms, usage: Usage) -> dict[str, Any]:
     asked = quote(terms, usage)
     cost = upstream_cost(terms.cost, usage)
     margin = asked["amount_nanodollars"] - cost
-    return {**asked, "cost_nanodollars": cost, "cost_usd": format_usd(cost), "cost_source": terms.cost.source, "margin_usd": format_usd(margin)}
+    return {
+        **asked,
+        "cost_nanodollars": cost,
+        "cost_usd": format_usd(cost),
+        "cost_source": terms.cost.source,
+        "margin_nanodollars": margin,
+        "margin_usd": format_usd(margin),
+    }
 
 
 def _exact(numerator: int) -> str:

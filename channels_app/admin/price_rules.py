@@ -19,7 +19,7 @@ from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSelectWidge
 from accounts.models import Group
 from accounts.staff_admin import StaffAdmin
 from billing.admin.prices import EACH, TiersField
-from billing.display import moment, usd_cell
+from billing.display import moment, usd
 from billing.forms import NanoPriceField
 from billing.models import PriceRule
 from billing.models.price import BUCKETS
@@ -133,7 +133,7 @@ class PriceRuleAdmin(StaffAdmin):
     ordering = ("-starts_at", "-id")
     actions_list = ("calculate",)
     fieldsets: ClassVar[Any] = (
-        (None, {"fields": ("side", ("model", "group"), ("channel", "starts_at"), "note")}),
+        (None, {"fields": ("side", ("model", "group"), "channel", "starts_at", "note")}),
         (_("By the list"), {"fields": ("percent",)}),
         (_("Or prices of its own"), {"fields": (("input", "output"), ("cached", "reasoning"))}),
         (_("Cache writes, audio, images"), {"fields": (("cache_write_5m", "cache_write_1h"), ("audio_in", "audio_out"), ("image_in", "image_out"))}),
@@ -209,7 +209,7 @@ class PriceRuleAdmin(StaffAdmin):
     def price_shown(self, rule: PriceRule) -> str:
         if rule.ratio_ppm is not None:
             return f"{(Decimal(rule.ratio_ppm) / PERCENT).normalize():f} %"
-        return usd_cell(rule.input) + " / " + usd_cell(rule.output)
+        return f"{usd(rule.input or 0)} / {usd(rule.output or 0)}"
 
 
 def begun(rule: Any) -> bool:
@@ -229,5 +229,5 @@ def calculated(form: CalculatorForm) -> dict[str, Any]:
         return {"unpriced": True}
     quoted = quote_inside(terms, usage_of(asked))
     for line in quoted["lines"]:
-        line["label"] = LABELS[line["bucket"]]
+        line["label"], line["count"] = LABELS[line["bucket"]], f"{line['units']:,}"
     return {"quoted": quoted, "ratio": f"{(Decimal(quoted['ratio_ppm']) / MILLION).normalize():f}", "mapped": mapped}
