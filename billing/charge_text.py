@@ -33,11 +33,12 @@ class AttemptLine(NamedTuple):
 
 
 class ChargeText(NamedTuple):
-    """All that a page says about a charge; `subtotal` and amounts in nano-dollars."""
+    """All that a page says about a charge; `subtotal` and amounts in nano-dollars, `rule` the id of the price rule, "" by the list."""
 
     lines: tuple[ChargeLine, ...]
     subtotal: Decimal
     ratio: Decimal
+    rule: str
     attempts: tuple[AttemptLine, ...]
     error: str
     flags: tuple[str, ...]
@@ -53,6 +54,7 @@ def spell_out(record: UsageRecord) -> ChargeText:
         lines=lines,
         subtotal=sum((line.amount for line in lines), Decimal(0)),
         ratio=Decimal(_whole(detail.get("ratio_ppm", detail.get("ratio")), PPM)) / PPM,
+        rule=_text(detail.get("price_source")).partition("rule ")[2],
         attempts=attempts,
         error=_text(detail.get("error")),
         flags=tuple(str(flag) for flag in flags) if isinstance(flags, list) else (),

@@ -26,6 +26,7 @@ from billing.models.price import BUCKETS
 from billing.price_list import book_of
 from billing.pricing import MILLION, price_from
 from billing.quote import UNITS, quote_inside, usage_of
+from billing.templatetags.charges import BUCKET_NAMES
 from channels_app.models import Channel
 
 if TYPE_CHECKING:
@@ -35,11 +36,7 @@ else:
 
 LIVE = Channel.objects.filter(deleted_at__isnull=True).order_by("name")
 PERCENT = 10_000  # parts per million in one per cent
-LABELS: dict[str, Any] = {
-    "input": _("input"), "cached": _("cached input"), "cache_write_5m": _("cache write, 5 minutes"), "cache_write_1h": _("cache write, 1 hour"),
-    "output": _("output"), "reasoning": _("reasoning"), "audio_in": _("audio in"), "audio_out": _("audio out"), "image_in": _("image in"),
-    "image_out": _("image out"), "tool_calls": _("tool calls"), "requests": _("requests"),
-}  # fmt: skip
+LABELS: dict[str, Any] = {**BUCKET_NAMES, "tool_calls": _("tool calls"), "requests": _("requests")}
 
 
 class RuleForm(RuleModelForm):
@@ -228,6 +225,4 @@ def calculated(form: CalculatorForm) -> dict[str, Any]:
     if terms is None:
         return {"unpriced": True}
     quoted = quote_inside(terms, usage_of(asked))
-    for line in quoted["lines"]:
-        line["label"], line["count"] = LABELS[line["bucket"]], f"{line['units']:,}"
     return {"quoted": quoted, "ratio": f"{(Decimal(quoted['ratio_ppm']) / MILLION).normalize():f}", "mapped": mapped}
