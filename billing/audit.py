@@ -16,11 +16,13 @@ from typing import Any
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
+from billing.budgets import calendar, database_time
 from billing.ledger.statements import BOOKED
-from billing.models import ClosedMonth
+from billing.models import BUDGET_KINDS, ClosedMonth
 from billing.month_sums import WHO, counted, month_sums, named
 from billing.months import kept_from, last_closed, literal
 from billing.partitions import month_after
+from billing.periods import period_of
 
 EXAMPLES = 100
 """Differences listed of each kind; the report says how many there are."""
@@ -173,6 +175,18 @@ def equation(span: Span) -> Check:
     return Check("equation", sql)
 
 
+def budgets(_span: Span) -> Check:
+    """The balance of a period under way has the limit that its budget says; that of a past one may have another."""
+    running = calendar().running(database_time())
+    under_way = " OR ".join(f"balance.kind = '{kind}' AND balance.period >= '{running[period_of(kind)].first}'" for kind in BUDGET_KINDS)
+    return Check(
+        "budget",
+        f"""SELECT balance.kind || ' ' || balance.subject || ' ' || balance.period AS what, budget."limit" AS expected, balance."limit" AS found
+        FROM billing_budget budget JOIN billing_balance balance ON balance.kind = budget.kind AND balance.subject = budget.subject
+        WHERE balance."limit" <> budget."limit" AND ({under_way})""",  # noqa: S608  of constants
+    )
+
+
 def counters(span: Span) -> Check:
     """The counters of users, tokens and channels are the sums and numbers of the records that ended done, partial or abandoned."""
     # One pass over the charges: there are far fewer different (user, token, channel) than records.
@@ -291,6 +305,7 @@ def redeemed_codes(_span: Span) -> Check:
 
 CHECKS: tuple[Callable[[Span], Check], ...] = (
     equation,
+    budgets,
     counters,
     dead_leases,
     unowned_holds,

@@ -1,5 +1,6 @@
 """The relay's settings as one frozen value, so that the data plane reads no Django settings. Seconds, bytes and tokens; built in oneapi_site."""
 
+import datetime
 import re
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ class RelayConfig:
     disk_reserve_bytes: int = 64 * 2**20
     trusted_proxies: tuple[Network, ...] = ()
     shutdown_timeout: float = 30.0
+    time_zone: datetime.tzinfo = datetime.UTC
 
     def hidden_reasoning(self, model: str) -> bool:
         """Whether a model thinks out of sight."""

@@ -3,6 +3,8 @@
 Each step names the errors that it can raise; `asgi.py` alone renders them. Nothing here knows Django.
 """
 
+import datetime
+import math
 import time
 from collections.abc import Sequence
 
@@ -13,6 +15,7 @@ from billing.bounds import without_output, worst_amount, worst_case
 from billing.ledger.errors import Closed, NotEnough
 from billing.ledger.records import BalanceKey
 from billing.ledger.reserve import Ledger
+from billing.periods import Calendar, period_of
 from billing.tokens import count_request, off_loop
 from channels_app.attempt import HOPS_HEADER, Ask, Opened, TryElsewhere, attempt
 from channels_app.provider import Credential, Operation, Upstream
@@ -27,6 +30,7 @@ from gateway.snapshot import GroupRow, Snapshot, Snapshots
 from outbound.transport import Timeouts, Transport
 from wire.errors import (
     BadRequest,
+    BudgetExhausted,
     ChannelPinForbidden,
     GatewayError,
     LoopDetected,
@@ -42,6 +46,11 @@ from wire.usage import Usage
 
 HOPS = HOPS_HEADER.encode()
 DEFAULT_MODERATION = "omni-moderation-latest"
+BUDGETS = {
+    "token_day": "The daily budget of this API key", "token_week": "The weekly budget of this API key",
+    "token_month": "The monthly budget of this API key", "user_day": "Your daily budget", "user_week": "Your weekly budget",
+    "user_month": "Your monthly budget",
+}  # fmt: skip
 REQUIRED = {Operation.CHAT: "messages", Operation.EMBEDDINGS: "input", Operation.MODERATIONS: "input", Operation.COMPLETIONS: "prompt"}
 
 log = structlog.get_logger("gateway.relay")
@@ -56,6 +65,7 @@ class Relay:
         self.ledger = ledger
         self.transport = transport
         self.gate = Gate(config.max_in_flight, config.max_bytes_in_flight)
+        self._calendar = Calendar(config.time_zone)
         self._timeouts = Timeouts(config.timeout_connect, config.timeout_first_token, config.timeout_gap, config.timeout_total)
         self._offers: dict[tuple[str, str], Offer] = {}
         self._offers_of = -1
@@ -78,11 +88,11 @@ class Relay:
             worst = self.worst_case(offer, ask, model, size)
             amount, floor = amounts(offer, worst)
             try:
-                async with self.ledger.reserve(balances_of(caller), amount, floor, lambda: counted_floor(offer, ask, worst)) as charge:
+                async with self.ledger.reserve(self.balances_of(caller), amount, floor, lambda: counted_floor(offer, ask, worst)) as charge:
                     call.request_id = charge.id.hex
                     await self.forward(Job(call, caller, ask, model, offer, inputs_of(ask, size), charge, arrived))
             except NotEnough as refusal:
-                raise quota_exhausted(refusal, amount) from None
+                raise self.quota_exhausted(refusal, amount) from None
             except Closed as closed:
                 raise Unavailable(f"The gateway takes no new requests: {closed.reason}.", retry_after=closed.retry_after) from None
 
@@ -164,6 +174,29 @@ class Relay:
         distinct = tuple(dict.fromkeys((one.price, one.ratio_ppm) for one in terms.values()))
         return Offer(tuple(upstream for upstream in upstreams if upstream.id in terms), terms, distinct)
 
+    def balances_of(self, caller: Caller) -> list[BalanceKey]:
+        """The balances that pay: the token's limit first, then the wallet, then the budgets of the token and of the user."""
+        keys = [] if caller.token.unlimited else [BalanceKey("token", caller.token.id)]
+        if not caller.user.unlimited:
+            keys.append(BalanceKey("wallet", caller.user.id))
+        if budgets := self.snapshots.current.budgets:
+            running = self._calendar.running(self.ledger.now())
+            for owner in (("token", caller.token.id), ("user", caller.user.id)):
+                keys += [BalanceKey(kind, owner[1], running[period_of(kind)].first) for kind in budgets.get(owner, ())]
+        return keys
+
+    def quota_exhausted(self, refusal: NotEnough, amount: int) -> QuotaExhausted:
+        """The refusal with its figures in dollars."""
+        figures = f"This request may cost up to ${amount / 1e9:.6f}, and ${max(0, refusal.left) / 1e9:.6f} is left"
+        if refusal.kind == "wallet":
+            return QuotaExhausted(f"The balance is not enough. {figures}. Add credit, or ask for less output with 'max_tokens'.")
+        if refusal.kind == "token":
+            return QuotaExhausted(f"The limit of this API key is used up. {figures} of it.", code="pre_consume_token_quota_failed")
+        now = self.ledger.now()
+        ends = self._calendar.running(now)[period_of(refusal.kind)].ends
+        begins = datetime.datetime.fromtimestamp(ends, self.config.time_zone).isoformat(timespec="seconds")
+        return BudgetExhausted(f"{BUDGETS[refusal.kind]} is used up. {figures} of it. It begins anew at {begins}.", retry_after=math.ceil(ends - now))
+
     def worst_case(self, offer: Offer, ask: Ask, model: str, size: TextSize) -> Usage:
         """More than the request can use, at the widest limits among the candidates."""
         head = ask.head
@@ -234,17 +267,3 @@ def hops_of(call: Call) -> int:
     """How many gateways of our kind this request has passed."""
     text = call.header(HOPS)
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 4 else 0
-
-
-def balances_of(caller: Caller) -> list[BalanceKey]:
-    """The balances that pay: the token's limit first, then the wallet."""
-    keys = [] if caller.token.unlimited else [BalanceKey("token", caller.token.id)]
-    return keys if caller.user.unlimited else [*keys, BalanceKey("wallet", caller.user.id)]
-
-
-def quota_exhausted(refusal: NotEnough, amount: int) -> QuotaExhausted:
-    """The refusal with its figures in dollars."""
-    figures = f"This request may cost up to ${amount / 1e9:.6f}, and ${max(0, refusal.left) / 1e9:.6f} is left"
-    if refusal.kind == "wallet":
-        return QuotaExhausted(f"The balance is not enough. {figures}. Add credit, or ask for less output with 'max_tokens'.")
-    return QuotaExhausted(f"The limit of this API key is used up. {figures} of it.", code="pre_consume_token_quota_failed")

@@ -16,6 +16,7 @@ from channels_app.provider import Upstream
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Place = tuple[str, str]  # (group's name, model)
+Owner = tuple[str, int]  # of budgets: ("user" or "token", its id)
 Row = TypeVar("Row")
 
 
@@ -71,10 +72,11 @@ class Difference(msgspec.Struct):
     prices: dict[int, tuple[str, Price] | None] = {}
     places: dict[Place, tuple[Upstream, ...]] | None = None
     rules: dict[int, Rule | None] = {}
+    budgets: dict[int, tuple[str, int] | None] = {}
 
 
 class Snapshot:
-    """The state of one moment. `tokens` are found by the SHA-256 of their key."""
+    """The state of one moment. `tokens` are found by the SHA-256 of their key; `budgets` are the kinds that a user or a token has."""
 
     def __init__(self) -> None:
         self.version = -1
@@ -85,9 +87,11 @@ class Snapshot:
         self.disabled: set[int] = set()
         self.prices: dict[str, Price] = {}
         self.rules = PriceRules()
+        self.budgets: dict[Owner, tuple[str, ...]] = {}
         self.by_model: dict[Place, tuple[Upstream, ...]] = {}
         self._hash_of: dict[int, str] = {}
         self._model_of_price: dict[int, str] = {}
+        self._budgets: dict[int, tuple[str, int]] = {}
         self._models: dict[str, tuple[str, ...]] = {}
         self._served: frozenset[str] | None = None
 
@@ -122,6 +126,7 @@ class Snapshot:
         _merge(self.groups, difference.groups)
         self._set_prices(difference.prices)
         self.rules.change(difference.rules)
+        self._set_budgets(difference.budgets)
         for identity, disabled in difference.disabled.items():
             (self.disabled.add if disabled else self.disabled.discard)(identity)
         if difference.upstreams:
@@ -164,6 +169,21 @@ class Snapshot:
                 model, price = priced
                 self.prices[model] = price
                 self._model_of_price[identity] = model
+
+    def _set_budgets(self, changed: Mapping[int, tuple[str, int] | None]) -> None:
+        for identity, budget in changed.items():
+            known = self._budgets.pop(identity, None)
+            if known is not None:
+                owner = (known[0].split("_")[0], known[1])
+                rest = tuple(kind for kind in self.budgets.get(owner, ()) if kind != known[0])
+                if rest:
+                    self.budgets[owner] = rest
+                else:
+                    self.budgets.pop(owner, None)
+            if budget is not None:
+                kind, subject = self._budgets[identity] = budget
+                owner = (kind.split("_")[0], subject)
+                self.budgets[owner] = tuple(sorted({*self.budgets.get(owner, ()), kind}))
 
     def _set_upstreams(self, difference: Difference) -> None:
         places = difference.places if difference.places is not None else self.places_after(difference.upstreams)

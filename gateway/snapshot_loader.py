@@ -17,7 +17,7 @@ from django.db.models.functions import Cast
 
 from accounts.encryption import EncryptionError, decrypt
 from accounts.models import Group, User
-from billing.models import ModelPrice, PriceRule
+from billing.models import Budget, ModelPrice, PriceRule
 from billing.price_list import rows_of, rule_from
 from billing.price_rules import Rule
 from billing.pricing import price_from
@@ -49,7 +49,8 @@ def version() -> int:
 def load() -> Difference:
     """Everything."""
     number = version()
-    return Difference(number, _tokens(None), _users(None), _groups(None), *_upstreams(None), _prices(None), rules=_rules(None))
+    rows = (_tokens(None), _users(None), _groups(None), *_upstreams(None), _prices(None))
+    return Difference(number, *rows, rules=_rules(None), budgets=_budgets(None))
 
 
 def load_snapshot() -> Snapshot:
@@ -87,6 +88,7 @@ def load_since(number: int) -> Difference | None:
         disabled,
         _prices(keys["price"]) if keys["price"] else {},
         rules=_rules(keys["price_rule"]) if keys["price_rule"] else {},
+        budgets=_budgets(keys["budget"]) if keys["budget"] else {},
     )
 
 
@@ -167,6 +169,11 @@ def _rules(ids: Ids) -> dict[int, Rule | None]:
             found[values["id"]] = rule_from(values)
         except UNREADABLE as error:
             log.error("price_rule.unreadable", rule=values["id"], error=str(error))
+    return _with_missing(found, ids)
+
+
+def _budgets(ids: Ids) -> dict[int, tuple[str, int] | None]:
+    found = {identity: (kind, subject) for identity, kind, subject in _chosen(Budget.objects.all(), ids).values_list("id", "kind", "subject")}
     return _with_missing(found, ids)
 
 

@@ -24,6 +24,7 @@ WATCHED = {
     "channels_app_channelstate": ("channel", "channel_id"),
     "billing_modelprice": ("price", "id"),
     "billing_pricerule": ("price_rule", "id"),
+    "billing_budget": ("budget", "id"),
 }
 
 POSTGRES_FUNCTION = f"""

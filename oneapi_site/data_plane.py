@@ -3,6 +3,7 @@
 import gc
 import ipaddress
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import structlog
 
@@ -47,6 +48,7 @@ def relay_config(settings: Any) -> RelayConfig:
         disk_reserve_bytes=settings.DISK_RESERVE_BYTES,
         trusted_proxies=tuple(ipaddress.ip_network(network, strict=False) for network in settings.TRUSTED_PROXIES),
         shutdown_timeout=settings.SHUTDOWN_TIMEOUT,
+        time_zone=ZoneInfo(settings.TIME_ZONE),
     )
 
 

@@ -19,6 +19,7 @@ content, the input and what was delivered are.
     │   ├── UserBanned 403 user_banned
     │   └── ChannelPinForbidden 403 channel_pin_not_allowed
     ├── QuotaExhausted 403 insufficient_user_quota | pre_consume_token_quota_failed
+    │   └── BudgetExhausted 429 budget_exhausted  Retry-After: when its next period begins
     ├── NotFound 404 not_found
     │   └── ModelNotFound 404 model_not_found
     ├── RateLimited 429 rate_limit_exceeded       Retry-After
@@ -173,6 +174,19 @@ class QuotaExhausted(GatewayError):
     code = "insufficient_user_quota"
     type = "insufficient_quota"
     message = "The balance is not enough for this request. Add credit, or ask for less output with 'max_tokens'."
+
+
+class BudgetExhausted(QuotaExhausted):
+    """A budget by day, week or month, of the user or the token. 429, as it ends by itself; SDKs are told not to try again by themselves:
+    https://github.com/openai/openai-python/blob/main/src/openai/_base_client.py reads `x-should-retry`, and waits no Retry-After above a minute.
+    """
+
+    status = 429
+    code = "budget_exhausted"
+    message = "A budget is used up. Wait until its next period, or ask for a larger one."
+
+    def __init__(self, message: str | None = None, *, retry_after: int = 1) -> None:
+        super().__init__(message, headers={"x-should-retry": "false"}, retry_after=retry_after)
 
 
 class NotFound(GatewayError):

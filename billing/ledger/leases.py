@@ -138,7 +138,8 @@ class Slice:
         recent = int(self.spending * max(0.0, 1 - (time.monotonic() - self.spent_at) / SPENDING_WINDOW))
         if waiting:
             need = max(1, waiting[0] - self.free)
-            return Ask(boot_id, self.key, need, max(need, sum(waiting) - self.free), recent)
+            opens = bool(self.key.period) and not self.balance_id
+            return Ask(boot_id, self.key, need, max(need, sum(waiting) - self.free), recent, opens)
         if recent and self.free < recent // 2:
             return Ask(boot_id, self.key, 0, 0, recent)
         return None

@@ -47,6 +47,7 @@ class PostgresStore(Store):
 
     NOW = "clock_timestamp()"
     SECOND_AGO = "(clock_timestamp() - interval '1 second')"
+    FOR_SHARE = "FOR SHARE"
 
     def __init__(self, dsn: str, boot_id: str, slot: int) -> None:
         super().__init__(boot_id, slot)

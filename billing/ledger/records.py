@@ -57,13 +57,17 @@ class Booking(msgspec.Struct, frozen=True):
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """An acquire: at least `need` (or nothing), up to `want` for requests that wait, up to `slice` (bounded by the balance) to spend soon."""
+    """An acquire: at least `need` (or nothing), up to `want` for requests that wait, up to `slice` (bounded by the balance) to spend soon.
+
+    `opens` says that the balance may not be there yet: that of a budget whose period has just begun.
+    """
 
     boot_id: str
     key: BalanceKey
     need: int
     want: int
     slice: int
+    opens: bool = False
 
 
 class Granted(msgspec.Struct, frozen=True):

@@ -204,6 +204,8 @@ class Ledger:
             charge.parts.append((await charge.book.reserve(key, amount), amount))
         except NotEnough as refusal:
             part = charge.book.slice_of(key)
+            if key.period and not part.balance_id:
+                return floor  # the budget was removed a moment ago: no balance is made for it any more
             if refusal.left <= 0 or part.last_cents or not part.balance_id:
                 raise
             if refusal.left < floor and counted is not None:

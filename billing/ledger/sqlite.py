@@ -26,6 +26,7 @@ class SQLiteStore(Store):
 
     NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
     SECOND_AGO = "strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 seconds')"
+    FOR_SHARE = ""
 
     def __init__(self, path: str, boot_id: str, slot: int) -> None:
         super().__init__(boot_id, slot)

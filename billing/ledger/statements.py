@@ -1,6 +1,7 @@
 """All SQL of the ledger, in both dialects (docs/ledger.md §4: what was missing is decided by RETURNING, never by a subquery of the old snapshot).
 
-A test holds the columns against the models. Locks are taken in the order Process, Lease, Balance by key, Counter, Hold, ClosedMonth, Checkpoint.
+A test holds the columns against the models. Locks are taken in the order Process, Budget, Lease, Balance by key, Counter, Hold, ClosedMonth,
+Checkpoint.
 """
 
 USAGE_COLUMNS = (
@@ -98,6 +99,13 @@ LEASE_DROP = "DELETE FROM billing_lease WHERE boot_id = ? AND balance_id = ? RET
 LEASES_DROP = "DELETE FROM billing_lease WHERE boot_id = ? RETURNING balance_id, remaining"
 LEASES = "SELECT balance_id, remaining FROM billing_lease WHERE boot_id = ?"
 BALANCE_FIND = "SELECT id, available, recall_at > {second_ago} FROM billing_balance WHERE kind = ? AND subject = ? AND period = ?"
+BALANCE_EXISTS = "SELECT 1 FROM billing_balance WHERE kind = ? AND subject = ? AND period = ?"
+# Of a budget's row, which whoever edits it locks first. Parameters: period, kind, subject.
+BUDGET_OPEN = (
+    'INSERT INTO billing_balance (kind, subject, period, available, "limit", created_at) '
+    'SELECT kind, subject, ?, "limit", "limit", CURRENT_TIMESTAMP FROM billing_budget WHERE kind = ? AND subject = ? {for_share} '
+    "ON CONFLICT (kind, subject, period) DO NOTHING"
+)
 BALANCE_ADD = "UPDATE billing_balance SET available = available + ? WHERE id = ?"
 BALANCE_LOOK = "SELECT available, last_cents FROM billing_balance WHERE id = ?"
 BALANCE_LAST_CENTS = "UPDATE billing_balance SET available = 0, last_cents = ? WHERE id = ?"

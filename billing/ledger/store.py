@@ -45,6 +45,8 @@ class Store(ABC):
     NOW: ClassVar[str]
     """The database's clock as a column of times holds it."""
     SECOND_AGO: ClassVar[str]
+    FOR_SHARE: ClassVar[str]
+    """Locks the rows that a SELECT reads against edits."""
 
     def __init__(self, boot_id: str, slot: int) -> None:
         self.boot_id = boot_id
@@ -120,6 +122,7 @@ class Store(ABC):
 
     def move(self, asks: Sequence[Ask], backs: Sequence[GiveBack], cents: Sequence[LastCents]) -> tuple[list[Granted], list[Granted]]:
         """Takes from and gives to balances in one transaction. Gives back what each ask and each LastCents brought, in their order."""
+        self._open_budgets(sorted({ask.key for ask in asks if ask.opens}))
         with self.transaction():
             self._lock_process(sql.PROCESS_BEAT)
             if len(asks) + len(backs) + len(cents) > 1:
@@ -133,6 +136,16 @@ class Store(ABC):
                 found = {grant.key: self._recall(ask_of, grant) for ask_of, grant in self._acquired(asks)}
                 granted = [found.get(ask.key) or Granted(ask.key, 0, 0, 0) for ask in asks]
         return granted, last
+
+    def _open_budgets(self, keys: Sequence[BalanceKey]) -> None:
+        """Makes the balances of budgets whose period has just begun; in a transaction of its own, in which no lock of a balance is waited for:
+        whoever edits several budgets locks budgets and balances in turn."""
+        missing = [key for key in keys if not self.run(sql.BALANCE_EXISTS, key)]
+        if missing:
+            with self.transaction():
+                self._lock_process(sql.PROCESS_BEAT)
+                for key in missing:
+                    self.run(sql.BUDGET_OPEN.format(for_share=self.FOR_SHARE), (key.period, key.kind, key.subject))
 
     def hold(self, ask: HoldAsk) -> None:
         """Moves money from this process's leases into a hold, before the work that it pays for begins."""

@@ -2,6 +2,7 @@
 
 from billing.models.act import AuditRun, LimitChange
 from billing.models.balance import Balance, Kind, LedgerEntry
+from billing.models.budget import BUDGET_KINDS, Budget
 from billing.models.month import Checkpoint, ClosedMonth
 from billing.models.price import ModelPrice, PriceRule
 from billing.models.process import Counter, Hold, Lease, Process
@@ -9,6 +10,6 @@ from billing.models.redeem import RedeemCode
 from billing.models.usage import UsageQuerySet, UsageRecord
 
 __all__ = [
-    "AuditRun", "Balance", "Checkpoint", "ClosedMonth", "Counter", "Hold", "Kind", "Lease", "LedgerEntry", "LimitChange", "ModelPrice", "PriceRule",
-    "Process", "RedeemCode", "UsageQuerySet", "UsageRecord",
+    "BUDGET_KINDS", "AuditRun", "Balance", "Budget", "Checkpoint", "ClosedMonth", "Counter", "Hold", "Kind", "Lease", "LedgerEntry", "LimitChange",
+    "ModelPrice", "PriceRule", "Process", "RedeemCode", "UsageQuerySet", "UsageRecord",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import time
 from collections.abc import Callable
 
 import pytest
@@ -9,14 +10,15 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.models import Group, User
-from billing.models import ModelPrice
+from billing.budgets import set_budgets
+from billing.models import Budget, ModelPrice, PriceRule
 from channels_app.models import Channel, ChannelState
 from gateway import watch
 from gateway.keys import authenticate
 from gateway.models import Change, Token
 from gateway.snapshot import Snapshot, Snapshots
 from gateway.snapshot_loader import version
-from tests.gateway.stored import channel, issue, price, run_sql, seen
+from tests.gateway.stored import channel, default, issue, price, run_sql, seen
 from tests.gateway.watching import manage, watching
 from tests.orm import in_thread
 from wire.errors import GatewayError
@@ -119,6 +121,56 @@ async def test_prices_and_ratios_follow() -> None:
         await in_thread(lambda: Group.objects.filter(pk=group.pk).update(ratio_ppm=5))
 
         await becomes(snapshots, lambda known: known.prices["gpt-4o"].input == 77 and known.groups[group.pk].ratio_ppm == 5)
+
+
+def begins_at(known: Snapshot, now: float) -> int:
+    """Nano-dollars of a million tokens of input, as the default group pays on channel 1."""
+    priced = known.book.charged("gpt-4o", "gpt-4o", "default", 1, now)
+    assert priced is not None
+    return priced.price.input
+
+
+async def test_a_price_rule_follows_its_row() -> None:
+    await in_thread(price)
+    await in_thread(default)
+    async with watching() as snapshots:
+        rule = await in_thread(lambda: PriceRule.objects.create(model="gpt-4o", input=77, output=99))
+        await becomes(snapshots, lambda known: begins_at(known, time.time()) == 77)
+
+        await in_thread(lambda: PriceRule.objects.update(input=78))
+        await becomes(snapshots, lambda known: begins_at(known, time.time()) == 78)
+
+        await in_thread(lambda: run_sql(f"DELETE FROM billing_pricerule WHERE id = {rule.pk}"))
+        await becomes(snapshots, lambda known: begins_at(known, time.time()) == 10)
+
+
+async def test_a_scheduled_price_rule_is_known_before_it_begins() -> None:
+    await in_thread(price)
+    start = timezone.now() + datetime.timedelta(hours=1)
+    async with watching() as snapshots:
+        await in_thread(lambda: PriceRule.objects.create(model="gpt-4o", input=77, output=99, starts_at=start))
+
+        await becomes(snapshots, lambda known: begins_at(known, start.timestamp()) == 77)
+        assert begins_at(snapshots.current, start.timestamp() - 1) == 10
+        assert snapshots.current.rules.next_start(time.time()) == start.timestamp()
+
+
+async def test_budgets_follow_their_rows() -> None:
+    def budgets(*kinds: str) -> Callable[[Snapshot], bool]:
+        return lambda known: known.budgets == ({("user", 7): kinds} if kinds else {})
+
+    async with watching() as snapshots:
+        await in_thread(lambda: set_budgets("user", 7, {"day": 5, "month": 9}))
+        await becomes(snapshots, budgets("user_day", "user_month"))
+
+        await in_thread(lambda: set_budgets("user", 7, {"day": None}))
+        await becomes(snapshots, budgets("user_month"))
+
+        await in_thread(lambda: run_sql("UPDATE billing_budget SET kind = 'user_week'"))
+        await becomes(snapshots, budgets("user_week"))
+
+        await in_thread(lambda: Budget.objects.all().delete())
+        await becomes(snapshots, budgets())
 
 
 async def test_a_command_in_another_process_is_seen() -> None:

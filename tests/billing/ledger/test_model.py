@@ -22,14 +22,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from billing import wallets
 from billing.archive import archive
 from billing.audit import audit
+from billing.budgets import calendar, set_budgets
 from billing.holds import expire_holds
 from billing.ledger import leases
 from billing.ledger.errors import LedgerError
-from billing.ledger.records import Booking, time_of
+from billing.ledger.records import BalanceKey, Booking, time_of
 from billing.ledger.reserve import Ledger, LedgerConfig
 from billing.ledger.store import ConnectionLost, TooOld
 from billing.models import (
     Balance,
+    Budget,
     Checkpoint,
     ClosedMonth,
     Counter,
@@ -50,7 +52,9 @@ from tests.billing.ledger.conftest import TOKEN, WALLET, differences, facts
 AMOUNTS = st.integers(1, 1000)
 WHO = st.integers(0, 2)
 WHICH = st.integers(0, 10**6)
-MODELS = (Checkpoint, ClosedMonth, UsageRecord, Lease, Hold, LedgerEntry, LimitChange, Counter, Balance, Process)
+TODAY = calendar().running(time.time())["day"].first
+DAYS = st.sampled_from([None, None, "2001-02-03", TODAY, "2199-01-01"])  # one is over, one runs, one comes
+MODELS = (Checkpoint, ClosedMonth, UsageRecord, Lease, Hold, LedgerEntry, LimitChange, Counter, Balance, Budget, Process)
 
 
 class Flaky:
@@ -157,10 +161,17 @@ class Stories(RuleBasedStateMachine):
     def unlimited_for_a_while(self):
         wallets.remove_limit("token", 1)
 
+    @rule(amount=st.one_of(st.none(), st.integers(0, 1500)))
+    def budget(self, amount):
+        """Set, changed or removed, with requests in flight that name it."""
+        set_budgets("user", 1, {"day": amount})
+        if amount is not None:
+            assert all(limit == amount for limit in Balance.objects.filter(kind="user_day", period__gte=TODAY).values_list("limit", flat=True))
+
     # --- requests ---
 
-    @rule(who=WHO, amount=AMOUNTS, share=st.integers(0, 100), limited=st.booleans(), months_ago=st.sampled_from([0, 1, 2, 2]))
-    def admit(self, who, amount, share, limited, months_ago):
+    @rule(who=WHO, amount=AMOUNTS, share=st.integers(0, 100), limited=st.booleans(), day=DAYS, months_ago=st.sampled_from([0, 1, 2, 2]))
+    def admit(self, who, amount, share, limited, day, months_ago):
         process = self.processes[who]
         if process.stalled:
             return
@@ -170,6 +181,8 @@ class Stories(RuleBasedStateMachine):
         else:
             process._writer.offset = timedelta(0)
         keys = [TOKEN, WALLET] if limited else [WALLET]
+        if day is not None and Budget.objects.exists():
+            keys.append(BalanceKey("user_day", 1, day))
         charge = process.finish(process.admit(keys, amount, amount * share // 100))
         if charge is None:
             return
