@@ -19,6 +19,7 @@ from accounts.ranks import acting, may_act_on, within_reach
 from accounts.staff_admin import StaffAdmin
 from billing import wallets
 from billing.admin.acts import act_page
+from billing.admin.budgets import budget_page
 from billing.admin.statements import statement_page
 from billing.display import moment, usd, usd_cell
 from billing.figures import with_figures
@@ -69,7 +70,7 @@ class TokenAdmin(StaffAdmin):
         (_("Dates"), {"fields": ("created_at",)}),
     )
 
-    actions_detail = ("statement", "transfer")
+    actions_detail = ("statement", "budgets", "transfer")
 
     def has_transfer_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         """Whoever may edit the token's limit."""
@@ -95,6 +96,18 @@ class TokenAdmin(StaffAdmin):
             "submit_text": _("Transfer"),
         }
         return act_page(self, request, token, TransferForm(token, request.POST or None), texts, act)
+
+    has_budgets_permission = has_transfer_permission
+
+    @action(description=_("Budgets"), icon="calendar_month", url_path="budgets", permissions=["budgets"])
+    def budgets(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        token = self.get_object(request, object_id)
+        if token is None:
+            raise Http404
+        if not self.has_budgets_permission(request, object_id):
+            raise PermissionDenied
+        title = _("Budgets of the token %(token)s of %(user)s") % {"token": token, "user": token.user}
+        return budget_page(self, request, token, "token", title)
 
     def has_statement_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         """Staff who may see ledger entries. Not by its name alone: unfold asks the database for that at the system checks, before there is one."""

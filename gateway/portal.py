@@ -18,6 +18,8 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts.models import User
 from billing import reports, wallets
+from billing.budget_form import LABELS, explained
+from billing.budgets import standings
 from billing.charge_text import spell_out
 from billing.figures import with_figures
 from billing.models import Kind, LedgerEntry, UsageQuerySet, UsageRecord
@@ -64,6 +66,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "wallet": wallets.figures(Kind.WALLET, user.pk),
         "month": month,
         "today": reports.totals(reports.day_start(), user_id=user.pk),
+        "budgets": [(LABELS[standing.period], standing, explained(standing)) for standing in standings("user", user.pk)],
         "tokens": own_tokens(user)[:5],
         "recent": with_token_names(user, list(own_records(user)[:8])),
         "endpoint": request.build_absolute_uri(get_script_prefix()) + "v1",

@@ -17,6 +17,7 @@ from accounts.models import User
 from accounts.ranks import acting, may_act_on
 from billing import acts, wallets
 from billing.admin.acts import AmountForm, ExplainedForm, act_page
+from billing.admin.budgets import budget_page
 from billing.admin.statements import statement_page
 from billing.display import moment, usd_cell, usd_short
 from billing.figures import with_figures
@@ -28,7 +29,7 @@ class WalletUserAdmin(UserAdmin):
     """The only way to money here are acts, each explained and once a reference: no field of the form holds any."""
 
     list_display: Any = ("person", "group", "state", "remaining_usd", "used_usd", "seen")
-    actions_detail = ("statement", "credit", "debit", "write_off")
+    actions_detail = ("statement", "budgets", "credit", "debit", "write_off")
     readonly_fields: ClassVar[Any] = (*UserAdmin.readonly_fields, "remaining_usd", "used_usd")
     fieldsets: ClassVar[Any] = (
         UserAdmin.fieldsets[0],
@@ -94,6 +95,18 @@ class WalletUserAdmin(UserAdmin):
 
         title = _("Bring the wallet of %(user)s from below zero to zero")
         return self.wallet_page(request, object_id, ExplainedForm(request.POST or None), title, _("Write off"), act)
+
+    def has_budgets_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Whoever may change the user."""
+        user = self.get_object(request, str(object_id)) if object_id else None
+        return self.has_change_permission(request, user)
+
+    @action(description=_("Budgets"), icon="calendar_month", url_path="budgets", permissions=["budgets"])
+    def budgets(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        user = get_object_or_404(self.get_queryset(request), pk=object_id)
+        if not self.has_budgets_permission(request, object_id):
+            raise PermissionDenied
+        return budget_page(self, request, user, "user", _("Budgets of %(user)s") % {"user": user})
 
     def has_statement_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         """Staff who may see ledger entries. Not by its name alone: unfold asks the database for that at the system checks, before there is one."""

@@ -76,6 +76,25 @@ def test_a_token_limit_holds_as_a_balance_does(ready, booked):
     assert booked() == (3, 3 * price)
 
 
+def test_a_budget_holds_for_who_is_unlimited_and_says_when_it_begins_anew(ready, booked):
+    price = price_of_exact(ready)
+    ready.manage("user", "add", "--user", "budgeted", "--group", "default", "--unlimited")
+    ready.manage("budget", "set", "--user", "budgeted", "--day", f"{3 * price / 10**9:.9f}", "--month", "100")
+    key = await_key(ready, add_token(ready, "budgeted"))
+    with client(ready, key) as http, ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(lambda _: http.post("/v1/chat/completions", json=EXACT), range(40)))
+        refused = next(answer for answer in answers if answer.status_code == 429)
+        assert [answer.status_code for answer in answers].count(200) == 3
+        assert refused.json()["error"]["code"] == "budget_exhausted"
+        assert "Your daily budget is used up." in refused.json()["error"]["message"]
+        assert 0 < int(refused.headers["retry-after"]) <= 25 * 3600
+        assert booked() == (3, 3 * price)
+        ready.manage("budget", "set", "--user", "budgeted", "--day", "none")
+        until(lambda: http.post("/v1/chat/completions", json=EXACT).status_code == 200)
+    rows = json.loads(ready.manage("budget", "list", "--user", "budgeted", "--json").stdout)
+    assert [(row["period"], 100 * 10**9 - row["remaining_nanodollars"]) for row in rows] == [("month", 4 * price)]
+
+
 def test_what_is_not_served_costs_nothing_and_a_retry_is_charged_once(ready, upstream, booked, key):
     price = price_of_exact(ready)
     add_channel(ready, upstream.url, name="spare", models="retried", mapping=json.dumps({"retried": MODEL}))

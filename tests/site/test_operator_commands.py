@@ -206,3 +206,22 @@ def test_an_error_is_a_sentence_exit_code_1_and_json_if_asked(alice, words, sent
     code, output, _ = fail(*words, "--json")
     assert code == 1
     assert json.loads(output)["error"] == error.strip()
+
+
+def test_budgets_are_set_listed_and_removed(alice):
+    run("token", "add", "--user", "alice", "--name", "t", "--unlimited")
+    run("budget", "set", "--user", "alice", "--day", "2.5", "--month", "40")
+    printed = run("budget", "set", "--token", "t", "--user", "alice", "--week", "1")
+    assert printed.splitlines()[1].split()[:7] == ["token", str(Token.objects.get().pk), "t", "alice", "week", "1.00", "0.00"]
+    listed = json.loads(run("budget", "list", "--json"))
+    assert [(row["of"], row["name"], row["period"], row["usd"]) for row in listed] == [
+        ("user", "alice", "day", "2.50"), ("user", "alice", "month", "40.00"), ("token", "t", "week", "1.00"),
+    ]  # fmt: skip
+    left = json.loads(run("budget", "set", "--user", "alice", "--month", "none", "--json"))
+    assert [(row["period"], row["remaining_nanodollars"]) for row in left] == [("day", 2_500_000_000)]
+
+
+@pytest.mark.parametrize("words", [("--day", "1"), ("--user", "alice"), ("--user", "alice", "--day", "-1"), ("--user", "alice", "--day", "much")])
+def test_a_budget_that_says_too_little_or_nonsense_is_refused(alice, words):
+    assert fail("budget", "set", *words)[0] == 1
+    assert run("budget", "list", "--json").strip() == "[]"
