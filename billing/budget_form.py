@@ -14,7 +14,7 @@ from billing.forms import UsdField
 from billing.periods import PERIODS
 from billing.wallets import Person
 
-LABELS = {"day": _("a day"), "week": _("a week"), "month": _("a month")}
+LABELS = {"day": _("per day"), "week": _("per week"), "month": _("per month")}
 
 
 class BudgetForm(forms.Form):

@@ -77,9 +77,9 @@ def test_owners_set_budgets_of_their_own_tokens_only(rows: World) -> None:
 def test_a_users_own_budgets_stand_at_the_top_of_the_portal(rows: World) -> None:
     set_budgets("user", rows.user.pk, {"day": 2 * DOLLAR, "month": 30 * DOLLAR})
     page = signed_in(rows.user).get(reverse("portal:home")).content.decode()
-    for text in ("Budget a day", "Budget a month", "$2.00", "$30.00", "$0.00 of it used; it begins anew on"):
+    for text in ("Budget per day", "Budget a month", "$2.00", "$30.00", "$0.00 of it used; it begins anew on"):
         assert text in page, text
-    assert "Budget a week" not in page
+    assert "Budget per week" not in page
 
 
 def test_a_budget_of_nothing_is_a_budget(rows: World) -> None:
