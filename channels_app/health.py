@@ -26,7 +26,7 @@ from outbound.guard import Guard
 from outbound.transport import Timeouts
 from wire.errors import GatewayError
 from wire.peek import read_head
-from wire.usage import Usage, normalise_openai
+from wire.usage import Usage, normalise
 
 TIMEOUTS = Timeouts(connect=10.0, first=60.0, gap=30.0, total=90.0)
 PROMPT = "Say ok."
@@ -117,7 +117,7 @@ def book(upstream: Upstream, finding: Finding, outcome: Outcome) -> None:
     price = price_of(served, outcome.model, upstream.id)
     usage = None
     if finding.usage is not None:
-        usage = normalise_openai(finding.usage, context=(price and price.context_limit) or 0, output_limit=(price and price.output_limit) or 0)
+        usage = normalise(finding.usage, context=(price and price.context_limit) or 0, output_limit=(price and price.output_limit) or 0)
     operation, _ = operation_of(outcome.model)
     now = timezone.now()
     UsageRecord.objects.create(

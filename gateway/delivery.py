@@ -28,7 +28,7 @@ from gateway.stream import AFTER_DONE, Pump, Tally
 from outbound.transport import TransportError
 from wire import sse
 from wire.errors import GatewayError, Unavailable, UpstreamFailed, UpstreamUnreachable, render_openai_event
-from wire.usage import Usage, normalise_openai
+from wire.usage import Usage, normalise
 
 DRAIN_WITHIN = 120.0  # seconds that a stream is read on after its client has left
 SUFFIX = 4  # characters of a key that the log keeps
@@ -263,7 +263,7 @@ class Delivery:
             return None
         price = self._served.terms.price  # both limits hold for one input and one answer
         context, output = (price.context_limit or 0) * self._job.inputs, (price.output_limit or 0) * self._answers()
-        return normalise_openai(raw, context=context, output_limit=output)
+        return normalise(raw, context=context, output_limit=output)
 
     def _answers(self) -> int:
         """Choices that the upstream makes."""

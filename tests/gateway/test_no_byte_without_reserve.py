@@ -25,7 +25,7 @@ from tests.billing.test_price_arithmetic import prices, ratios
 from tests.gateway.asgi_client import Answer, ask
 from tests.gateway.in_memory import FreeLedger, figures
 from tests.gateway.known import KEY, snapshot, upstream
-from wire.usage import UNKNOWN_LIMIT, normalise_openai
+from wire.usage import UNKNOWN_LIMIT, normalise
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [path for name in ("wire", "outbound", "billing", "channels_app", "gateway", "oneapi_site") for path in (ROOT / name).rglob("*.py")]
@@ -188,7 +188,7 @@ def test_upstreams_are_asked_from_two_places_only() -> None:
 def test_usage_is_made_in_four_places_only() -> None:
     """Read by the normaliser, bounded before, counted by ourselves, or thought of by who asks for a price."""
     assert called("Usage") == {"wire/usage.py", "billing/bounds.py", "gateway/delivery.py", "billing/quote.py"}
-    assert called("normalise_openai") == {"gateway/delivery.py", "channels_app/health.py"}
+    assert called("normalise") == {"gateway/delivery.py", "channels_app/health.py"}
 
 
 numbers = st.one_of(st.integers(-(2**64), 2**64), st.integers(0, 5000), st.floats(), st.booleans(), st.none(), st.text(max_size=3))
@@ -200,7 +200,9 @@ hostile = st.one_of(
         {},
         optional={
             "prompt_tokens": numbers, "completion_tokens": numbers, "total_tokens": numbers,
-            "prompt_tokens_details": details, "completion_tokens_details": details,
+            "prompt_tokens_details": details, "completion_tokens_details": details, "input_tokens": numbers, "output_tokens": numbers,
+            "cache_read_input_tokens": numbers, "cache_creation_input_tokens": numbers, "promptTokenCount": numbers,
+            "candidatesTokenCount": numbers, "thoughtsTokenCount": numbers,
         },
     ),
 )  # fmt: skip
@@ -208,7 +210,7 @@ hostile = st.one_of(
 
 @given(said=hostile, price=prices, ratio=ratios)
 def test_no_usage_costs_less_than_nothing(said: Any, price: Any, ratio: int) -> None:
-    usage = normalise_openai(msgspec.json.encode(said), context=0, output_limit=0)
+    usage = normalise(msgspec.json.encode(said), context=0, output_limit=0)
 
     if usage is not None:
         assert 0 <= usage.total_input <= UNKNOWN_LIMIT
@@ -226,5 +228,5 @@ def test_hostile_usage_is_counted_by_ourselves_and_never_pays_back(said: Any, st
     assert answer.status == 200
     (facts,) = ledger.booked
     assert 0 < facts.amount <= 10**15
-    assert facts.counted or normalise_openai(msgspec.json.encode(said), context=0, output_limit=0) is not None
+    assert facts.counted or normalise(msgspec.json.encode(said), context=0, output_limit=0) is not None
     assert 0 < facts.input_tokens <= UNKNOWN_LIMIT
