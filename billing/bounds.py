@@ -13,8 +13,9 @@ import msgspec
 
 from billing.money import AMOUNT_LIMIT
 from billing.pricing import MILLION, Price, Tier
+from wire.peek import Head
 from wire.textsize import TextSize
-from wire.usage import Usage
+from wire.usage import TOOL_CALLS_LIMIT, Usage
 
 TOKENS_PER_MESSAGE = 8
 """Around a message's text: its role and separators (OpenAI documents 3 or 4 a message and 3 for the answer's start)."""
@@ -22,6 +23,16 @@ TOKENS_PER_MESSAGE = 8
 AUDIO_BYTES_PER_TOKEN = 16
 """The lowest bit rate of MP3 is 8 kbit/s; OpenAI counts 10 tokens a second, Gemini 32 (https://ai.google.dev/gemini-api/docs/audio): 31
 bytes a token, halved."""
+
+TOOL_CALLS = 10
+"""Calls of one of the upstream's own tools in one answer, where the request does not say how many it allows."""
+
+_OF_THE_CLIENT = frozenset({None, "function", "custom"})  # tools whose calls come back to the client, and cost nothing but tokens
+
+
+class _Tool(msgspec.Struct):
+    type: str | None = None
+    max_uses: int | None = None
 
 
 class _ImageTokens(NamedTuple):
@@ -56,6 +67,24 @@ def image_tokens(model: str, detail: str) -> int:
     """The most tokens that one image of that detail (low, high, auto) makes in a model."""
     known = max((row for row in _IMAGES if model.startswith(row.prefix)), key=lambda row: len(row.prefix), default=_ANY_IMAGE)
     return known.low if detail == "low" else known.high
+
+
+def allowed_tool_calls(head: Head) -> int:
+    """How many calls of the upstream's own tools (web search and the like) a request allows for one answer.
+
+    https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/web-search-tool (`max_uses`),
+    https://platform.openai.com/docs/guides/tools-web-search (`web_search_options`).
+    """
+    calls = TOOL_CALLS if memoryview(head.web_search_options) else 0
+    if memoryview(head.tools):
+        try:
+            tools = msgspec.json.decode(head.tools, type=list[_Tool])
+        except msgspec.DecodeError:
+            return TOOL_CALLS_LIMIT  # no list of tools that we know: the upstream will say what it thinks of it
+        for tool in tools:
+            if tool.type not in _OF_THE_CLIENT:
+                calls += TOOL_CALLS if tool.max_uses is None else max(0, tool.max_uses)
+    return min(calls, TOOL_CALLS_LIMIT)
 
 
 def worst_case(

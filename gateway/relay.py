@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
-from billing.bounds import without_output, worst_amount, worst_case
+from billing.bounds import allowed_tool_calls, without_output, worst_amount, worst_case
 from billing.ledger.errors import Closed, NotEnough
 from billing.ledger.records import BalanceKey
 from billing.ledger.reserve import Ledger
@@ -203,6 +203,7 @@ class Relay:
         asked_output = head.max_completion_tokens if head.max_completion_tokens is not None else head.max_tokens
         answers, asked_output = (head.answers, asked_output) if ask.operation.has_output else (1, 0)
         inputs = inputs_of(ask, size)
+        calls = allowed_tool_calls(head) * head.answers if any(price.per_tool_call for price, _ in offer.distinct) else 0
         cases = [
             worst_case(
                 price,
@@ -214,6 +215,7 @@ class Relay:
                 default_max_output=self.config.default_max_output,
                 model=model,
                 prompts=inputs,
+                tool_calls=calls,
             )
             for price, _ in offer.distinct
         ]

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.bounds import image_tokens, without_output, worst_amount, worst_case
+from billing.bounds import TOOL_CALLS, allowed_tool_calls, image_tokens, without_output, worst_amount, worst_case
 from billing.pricing import MILLION, Price, charge
 from tests.billing.test_price_arithmetic import prices, ratios
 from wire.peek import read_head
 from wire.textsize import TextSize, text_size
-from wire.usage import Usage
+from wire.usage import TOOL_CALLS_LIMIT, Usage
 
 MINI = Price(input=150_000_000, output=600_000_000)
 LIMITS: Any = {"default_context": 1_000_000, "default_max_output": 16_384}
@@ -107,3 +107,20 @@ def test_images_count_by_the_models_own_table() -> None:
 
 def test_what_is_due_without_an_answer_leaves_the_output_out() -> None:
     assert without_output(Usage(input=5, output=9, tool_calls=2)) == Usage(input=5)
+
+
+@pytest.mark.parametrize(
+    ("body", "calls"),
+    [
+        (b"{}", 0),
+        (b'{"tools":[{"type":"function","function":{"name":"f"}},{"name":"old style"},{"type":"custom"}]}', 0),
+        (b'{"web_search_options":{}}', TOOL_CALLS),
+        (b'{"tools":[{"type":"web_search_20250305","name":"web_search","max_uses":3},{"type":"web_search"}]}', 3 + TOOL_CALLS),
+        (b'{"tools":[{"type":"web_search","max_uses":-5}]}', 0),
+        (b'{"tools":[{"type":"web_search","max_uses":123456789}]}', TOOL_CALLS_LIMIT),
+        (b'{"tools":{"google_search":{}}}', TOOL_CALLS_LIMIT),
+        (b'{"tools":[{"type":5}]}', TOOL_CALLS_LIMIT),
+    ],
+)
+def test_the_upstreams_own_tools_are_counted(body: bytes, calls: int) -> None:
+    assert allowed_tool_calls(read_head(body)) == calls

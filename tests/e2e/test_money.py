@@ -1,5 +1,6 @@
 """Exact money through the real server: balances, retries, endings, hostile usage, and `kill -9`. On both databases."""
 
+import datetime
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ HOSTILE = [
     {"prompt_tokens": "20"},
     {"prompt_tokens": 1.5, "completion_tokens": 2},
     [],
+    {"input_tokens": 5, "cache_read_input_tokens": -300, "output_tokens": 5},
+    {"promptTokenCount": 5, "cachedContentTokenCount": 6, "candidatesTokenCount": 1},
 ]
 
 
@@ -93,6 +96,29 @@ def test_a_budget_holds_for_who_is_unlimited_and_says_when_it_begins_anew(ready,
         until(lambda: http.post("/v1/chat/completions", json=EXACT).status_code == 200)
     rows = json.loads(ready.manage("budget", "list", "--user", "budgeted", "--json").stdout)
     assert [(row["period"], 100 * 10**9 - row["remaining_nanodollars"]) for row in rows] == [("month", 4 * price)]
+
+
+def test_a_price_rule_changes_the_charge_and_a_scheduled_one_at_its_moment(ready, upstream, booked, key):
+    add_channel(ready, upstream.url, name="ruled", models="ruled", mapping=json.dumps({"ruled": MODEL}))
+    ready.manage("price", "set", "--model", "ruled", "--input", "1", "--output", "2")
+    ready.manage("price", "set", "--model", "ruled", "--ratio", "50", "--group", "default")
+    soon = datetime.datetime.now(tz=datetime.UTC) + datetime.timedelta(seconds=4)
+    ready.manage("price", "set", "--model", "ruled", "--input", "3", "--output", "3", "--group", "default", "--from", soon.isoformat())
+    await_key(ready, key, "ruled")
+    with client(ready, key) as http:
+
+        def quoted():
+            answer = http.get("/dashboard/billing/price", params={"model": "ruled", "input": 20, "output": 15})
+            return answer.json().get("dearest", {}).get("amount_nanodollars")
+
+        until(lambda: quoted() in {25_000, 105_000})
+        cheap = http.post("/v1/chat/completions", json={**EXACT, "model": "ruled"})
+        assert cheap.status_code == 200
+        first = booked()
+        until(lambda: quoted() == 105_000)
+        assert http.post("/v1/chat/completions", json={**EXACT, "model": "ruled"}).status_code == 200
+    assert first in {(1, 25_000), (1, 105_000)}  # a slow machine may have passed the moment already
+    assert booked() == (2, first[1] + 105_000)
 
 
 def test_what_is_not_served_costs_nothing_and_a_retry_is_charged_once(ready, upstream, booked, key):
