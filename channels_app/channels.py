@@ -19,6 +19,7 @@ from accounts.models import Group
 from channels_app.models import Channel, ChannelKey, ChannelState
 from channels_app.registry import PROVIDERS
 from outbound.guard import Guard
+from outbound.relay_transport import AIOHTTP
 from outbound.transport import AddressRefused, Timeouts
 
 HINT_LENGTH = 4
@@ -117,6 +118,8 @@ def checked_settings(provider: str, settings: Mapping[str, Any]) -> dict[str, An
                 '{"timeouts": {"connect": 10, "first": 120, "gap": 120, "total": 1800}}; any may be left out.'
             )
         )
+    if settings.get("transport", AIOHTTP) != AIOHTTP:
+        raise ValidationError(_('The setting “transport” is "aiohttp", or it is left out.'))
     json.dumps(settings)
     return dict(settings)
 

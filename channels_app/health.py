@@ -21,8 +21,8 @@ from channels_app.attempt import Ask, Opened, TryElsewhere, attempt
 from channels_app.models import Channel, ChannelState
 from channels_app.provider import Credential, Operation, Upstream
 from channels_app.registry import PROVIDERS
-from outbound.client_aiohttp import AiohttpTransport
 from outbound.guard import Guard
+from outbound.relay_transport import RelayTransport
 from outbound.transport import Timeouts
 from wire.errors import GatewayError
 from wire.peek import read_head
@@ -81,7 +81,7 @@ async def ask(upstream: Upstream, model: str) -> Finding:
     """One request for `model`, and how it ended."""
     operation, fields = operation_of(model)
     body = json.dumps({"model": model, **fields}).encode()
-    transport = AiohttpTransport(Guard("channel"))
+    transport = RelayTransport(Guard("channel"))
     try:
         request = Ask(operation=operation, head=read_head(body), body=body, model=model)
         opened = await attempt(transport, upstream, upstream.keys[0], request, TIMEOUTS)

@@ -146,6 +146,7 @@ class Provider:
             body=body,
             timeouts=timeouts,
             proxy=upstream.proxy,
+            client=upstream.settings.get("transport", ""),
         )
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Verdict:

@@ -17,8 +17,8 @@ from gateway.relay import Relay
 from gateway.snapshot import Snapshots
 from gateway.watch import Watch
 from oneapi_site.front import Receive, Scope, Send
-from outbound.client_aiohttp import AiohttpTransport
 from outbound.guard import Guard
+from outbound.relay_transport import RelayTransport
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +71,7 @@ class DataPlane:
         self.snapshots = Snapshots()
         self.watch = Watch(self.snapshots)
         self.ledger = Ledger(ledger_config(settings))
-        self.transport = AiohttpTransport(Guard("channel"))
+        self.transport = RelayTransport(Guard("channel"))
         self.app = RelayApp(Relay(config, self.snapshots, self.ledger, self.transport), Figures())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,6 @@
-"""The transport on aiohttp: the relay's client for every upstream.
+"""The transport on aiohttp: the relay's client for upstreams behind a proxy, and for channels that ask for it.
+
+Unlike outbound/http1.py it takes what an upstream sends unasked on a kept connection for the next answer of that upstream.
 
 aiohttp's own timeouts cannot tell the first byte from a gap, and a timer a read is dear in a stream of thousands of chunks. So each
 answer has one watchdog: reads only move its deadline, and the timer, when it fires, looks whether the deadline has moved on.

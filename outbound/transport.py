@@ -73,6 +73,8 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes = b""
     timeouts: Timeouts = Timeouts()
     proxy: str | None = None
+    client: str = ""
+    """"aiohttp": by that one, whatever the request is; "": by whichever is best for it."""
 
 
 class Answer(Protocol):

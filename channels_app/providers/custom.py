@@ -8,7 +8,7 @@ class Custom(Provider):
     name = "OpenAI-compatible"
     docs_url = "https://platform.openai.com/docs/api-reference"
     key_hint = "as the upstream gives it"
-    setting_names = ("timeouts",)
+    setting_names = ("timeouts", "transport")
 
 
 PROVIDER = Custom()

@@ -14,7 +14,7 @@ class OpenAI(Provider):
         "gpt-3.5-turbo", "gpt-3.5-turbo-instruct", "text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002",
         "omni-moderation-latest",
     )  # fmt: skip
-    setting_names = ("timeouts",)
+    setting_names = ("timeouts", "transport")
 
 
 PROVIDER = OpenAI()

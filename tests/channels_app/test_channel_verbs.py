@@ -29,7 +29,7 @@ def test_a_channel_is_added_enabled_with_all_that_was_said():
         mapping={"a": "x"},
         priority=3,
         weight=7,
-        settings={"timeouts": {"first": 2.5, "gap": None}},
+        settings={"timeouts": {"first": 2.5, "gap": None}, "transport": "aiohttp"},
         test_model="b",
     )
     made = Channel.objects.get(pk=made.pk)
@@ -38,7 +38,7 @@ def test_a_channel_is_added_enabled_with_all_that_was_said():
         {"a": "x"},
         3,
         7,
-        {"timeouts": {"first": 2.5, "gap": None}},
+        {"timeouts": {"first": 2.5, "gap": None}, "transport": "aiohttp"},
         "b",
     )
     assert list(made.groups.all()) == [group]
@@ -80,6 +80,7 @@ def test_a_short_key_shows_nothing_of_itself():
         {"mapping": {"a": ""}},
         {"mapping": {"a": ["b"]}},
         {"settings": {"api_base": "https://evil.example"}},
+        {"settings": {"transport": "httpx"}},
         {"settings": {"timeouts": 5}},
         {"settings": {"timeouts": {"first": "5"}}},
         {"settings": {"timeouts": {"first": True}}},

@@ -7,6 +7,7 @@ import pytest
 from aiohttp import ThreadedResolver
 from aiohttp.abc import ResolveResult
 
+from outbound import http1
 from outbound.guard import Guard
 from outbound.transport import AddressRefused
 from tests.outbound.upstream import answering, plain, post, serving, transport_for
@@ -68,12 +69,17 @@ async def test_a_public_transport_reaches_nothing_on_this_machine(host: str) -> 
 
 
 async def test_a_host_with_one_bad_address_among_good_ones_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def answer(resolver: object, host: str, port: int, family: int) -> list[ResolveResult]:
-        addresses = ("93.184.215.14", "127.0.0.1")
+    addresses = ("93.184.215.14", "127.0.0.1")
+
+    async def aiohttps(resolver: object, host: str, port: int, family: int) -> list[ResolveResult]:
         return [ResolveResult(hostname=host, host=one, port=port, family=socket.AF_INET, proto=6, flags=0) for one in addresses]
 
+    async def ours(host: str, port: int) -> http1.Addresses:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in addresses]
+
     async with serving(answering(plain(b"inside"))) as inside, transport_for(Guard("public")) as transport:
-        monkeypatch.setattr(ThreadedResolver, "resolve", answer)
+        monkeypatch.setattr(ThreadedResolver, "resolve", aiohttps)
+        monkeypatch.setattr(http1, "resolve", ours)
         with pytest.raises(AddressRefused):
             await transport.open(post(f"http://rebinding.example:{inside.port}/", headers=KEY))
         assert inside.connections == 0

@@ -6,13 +6,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from outbound.client_aiohttp import AiohttpTransport
 from outbound.guard import Guard
-from outbound.transport import Request, Timeouts
+from outbound.relay_transport import RelayTransport
+from outbound.transport import Request, Timeouts, Transport
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 """What to do after the head of a request was read; returning waits for the next request on the connection."""
 
 PATIENCE = 10.0  # seconds that a test waits for what must happen
 PATIENT = Timeouts()
+CLIENTS: dict[str, Callable[[Guard], Transport]] = {"http1": RelayTransport, "aiohttp": AiohttpTransport}
+client_under_test = "http1"
+"""Set by a fixture: every test of the seam runs with each client."""
 
 
 class Upstream:
@@ -78,8 +82,8 @@ async def serving(script: Script, *, reads_body: bool = True) -> AsyncIterator[U
 
 
 @contextlib.asynccontextmanager
-async def transport_for(policy: Guard | None = None) -> AsyncIterator[AiohttpTransport]:
-    transport = AiohttpTransport(policy or Guard("channel"))
+async def transport_for(policy: Guard | None = None) -> AsyncIterator[Transport]:
+    transport = CLIENTS[client_under_test](policy or Guard("channel"))
     try:
         yield transport
     finally:
