@@ -49,6 +49,8 @@ def kind_of(owner: str, period: str) -> str:
 def standings(owner: str, subject: int) -> list[Standing]:
     """The budgets of a user or token, the shortest first. Before the first request of a period all of it is left."""
     limits = dict(Budget.objects.filter(kind__in=[kind_of(owner, period) for period in PERIODS], subject=subject).values_list("kind", "limit"))
+    if not limits:
+        return []
     found = []
     for period, running in calendar().running(database_time()).items():
         kind = kind_of(owner, period)

@@ -79,7 +79,7 @@ class Price(msgspec.Struct, frozen=True, omit_defaults=True):
         return reached
 
 
-class Line(NamedTuple):
+class Line(msgspec.Struct, frozen=True, gc=False):
     """One line of a charge: `units` at `price` nano-dollars per `per` units. `numerator` is their exact product in 1e-6 nano-dollars,
     before the ratio."""
 

@@ -6,6 +6,7 @@ means something else here than to a proxy in front of us.
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Protocol
 
 import structlog
@@ -48,6 +49,7 @@ class Figures(Protocol):
     async def __call__(self, caller: Caller) -> Account: ...
 
 
+@lru_cache(maxsize=1024)  # clients ask for the same few paths
 def normal(path: str) -> str:
     """The path as routes are written: slashes single, the version once, `/v1` where a client left it away; case kept."""
     path = _SLASHES.sub("/", path)
@@ -61,6 +63,7 @@ def normal(path: str) -> str:
     return path
 
 
+@lru_cache(maxsize=1024)
 def handles(path: str) -> bool:
     """Whether the relay answers this path (given without the deployment's prefix)."""
     lower = normal(path).lower()

@@ -81,10 +81,7 @@ class Delivery:
 
     @asynccontextmanager
     async def waiting(self) -> AsyncIterator[None]:
-        """For a stream: a client that leaves ends the attempts and pays for what was begun; one that waits long gets keep-alives."""
-        if not self._ask.stream:
-            yield
-            return
+        """Around a stream: a client that leaves ends the attempts and pays for what was begun; one that waits long gets keep-alives."""
         timer = asyncio.get_running_loop().call_later(self._config.keepalive_after, self._start_keepalive)
         self._call.watch()
         try:

@@ -21,7 +21,7 @@ ERROR_LENGTH = 500
 ADDRESS_LENGTH = 45
 
 
-class Tried(NamedTuple):
+class Tried(msgspec.Struct, frozen=True, gc=False):
     """One attempt, as the log keeps it."""
 
     channel: int
@@ -61,6 +61,8 @@ class Outcome(NamedTuple):
 
 def clean(text: str, length: int) -> str:
     """Text from outside as a column takes it."""
+    if text.isascii() and text.isprintable():
+        return text[:length]
     return _CONTROL.sub("", text[: length * 2])[:length]
 
 
@@ -83,7 +85,7 @@ def facts_of(
             flags = (*flags, "capped")
     detail = {
         **spelled,
-        "attempts": [attempt._replace(key=clean(attempt.key, 8), error=clean(attempt.error, ERROR_LENGTH))._asdict() for attempt in tried],
+        "attempts": [Tried(one.channel, clean(one.key, 8), one.status, one.ms, clean(one.error, ERROR_LENGTH)) for one in tried],
         **({"error": clean(outcome.error, ERROR_LENGTH)} if outcome.error else {}),
         **({"flags": flags} if flags else {}),
     }
@@ -115,8 +117,8 @@ def facts_of(
 def spell_out(total: Charge, usage: Usage, price: Price) -> dict[str, Any]:
     """`usage` by bucket; `lines` of bucket x price; the ratio: what the log shows, so that anybody can check the sum."""
     return {
-        "usage": msgspec.to_builtins(usage),
-        "lines": [line._asdict() for line in total.lines],
+        "usage": usage,
+        "lines": total.lines,
         "ratio_ppm": total.ratio_ppm,
         "price_source": price.source,
     }

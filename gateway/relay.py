@@ -97,30 +97,37 @@ class Relay:
                 raise Unavailable(f"The gateway takes no new requests: {closed.reason}.", retry_after=closed.retry_after) from None
 
     async def forward(self, job: Job) -> None:
-        """Tries the candidates one after the other until one has content, then delivers."""
+        """Serves one admitted request."""
         delivery = Delivery(self.config, self.ledger, job)
+        if job.ask.stream:
+            async with delivery.waiting():  # the client may leave, and gets keep-alives
+                await self.try_all(job, delivery)
+        else:
+            await self.try_all(job, delivery)
+
+    async def try_all(self, job: Job, delivery: Delivery) -> None:
+        """Tries the candidates one after the other until one has content, then delivers."""
         first_attempt = time.monotonic()
         last: TryElsewhere | None = None
-        async with delivery.waiting():  # the client may leave, and gets keep-alives
-            for number, (upstream, credential) in enumerate(route(job.offer.upstreams)):
-                late = time.monotonic() - first_attempt > self.config.retry_within
-                if number >= self.config.max_attempts or (number and late) or (number and job.caller.pinned_channel):
-                    break
-                served = Served(upstream.id, credential.id, upstream.name_of(job.model), job.offer.terms[upstream.id])
-                delivery.trying(served, credential)
-                try:
-                    opened = await delivery.open(self.attempt(upstream, credential, job.ask))
-                except TryElsewhere as failure:
-                    last = failure
-                    delivery.failed(failure.status, failure.error.message, failure.verdict.kind)
-                    log.info("attempt.failed", channel=upstream.id, status=failure.status, kind=failure.verdict.kind, error=failure.error.message)
-                    continue
-                except GatewayError as error:  # the client's own fault: no other channel would take it
-                    delivery.failed(error.status, error.message, "client")
-                    delivery.record_failure(error)
-                    raise
-                await delivery.deliver(opened)
-                return
+        for number, (upstream, credential) in enumerate(route(job.offer.upstreams)):
+            late = time.monotonic() - first_attempt > self.config.retry_within
+            if number >= self.config.max_attempts or (number and late) or (number and job.caller.pinned_channel):
+                break
+            served = Served(upstream.id, credential.id, upstream.name_of(job.model), job.offer.terms[upstream.id])
+            delivery.trying(served, credential)
+            try:
+                opened = await delivery.open(self.attempt(upstream, credential, job.ask))
+            except TryElsewhere as failure:
+                last = failure
+                delivery.failed(failure.status, failure.error.message, failure.verdict.kind)
+                log.info("attempt.failed", channel=upstream.id, status=failure.status, kind=failure.verdict.kind, error=failure.error.message)
+                continue
+            except GatewayError as error:  # the client's own fault: no other channel would take it
+                delivery.failed(error.status, error.message, "client")
+                delivery.record_failure(error)
+                raise
+            await delivery.deliver(opened)
+            return
         reason = last.error if last is not None else NoChannel()
         delivery.record_failure(reason, empty=last is not None and last.verdict.kind == "empty")
         raise reason

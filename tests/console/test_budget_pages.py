@@ -77,7 +77,7 @@ def test_owners_set_budgets_of_their_own_tokens_only(rows: World) -> None:
 def test_a_users_own_budgets_stand_at_the_top_of_the_portal(rows: World) -> None:
     set_budgets("user", rows.user.pk, {"day": 2 * DOLLAR, "month": 30 * DOLLAR})
     page = signed_in(rows.user).get(reverse("portal:home")).content.decode()
-    for text in ("Budget per day", "Budget a month", "$2.00", "$30.00", "$0.00 of it used; it begins anew on"):
+    for text in ("Budget per day", "Budget per month", "$2.00", "$30.00", "$0.00 of it used; it begins anew on"):
         assert text in page, text
     assert "Budget per week" not in page
 
