@@ -488,12 +488,13 @@ class Http1Transport:
     async def _dial(self, target: Target) -> _Connection:
         host, port, tls = target.key
         addresses = await self._resolve(host, port)
+        context = await self._context() if tls else None
         loop = asyncio.get_running_loop()
         chosen = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=EYEBALLS, interleave=1, socket_factory=self._socket)
         factory: Callable[[], _Connection] = lambda: _Connection(self, target.key)  # noqa: E731  create_connection wants a factory
         try:
             _transport, connection = await loop.create_connection(
-                factory, sock=chosen, ssl=self._context() if tls else None, server_hostname=host.rstrip(".") if tls else None
+                factory, sock=chosen, ssl=context, server_hostname=host.rstrip(".") if tls else None
             )
         except BaseException:
             chosen.close()
@@ -517,10 +518,11 @@ class Http1Transport:
         self._guard.check(str(address[4][0]))
         return socket.socket(*address[:3])
 
-    def _context(self) -> ssl.SSLContext:
+    async def _context(self) -> ssl.SSLContext:
         if self._tls is None:
-            self._tls = ssl.create_default_context()
-            self._tls.set_alpn_protocols(["http/1.1"])
+            context = await asyncio.to_thread(ssl.create_default_context)  # reads all certificates of the system: tens of milliseconds
+            context.set_alpn_protocols(["http/1.1"])
+            self._tls = context
         return self._tls
 
 
