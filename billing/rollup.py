@@ -8,7 +8,7 @@ from collections import Counter as Sums
 
 from django.db import connection, transaction
 
-from billing.ledger.statements import COUNTER_ADD
+from billing.ledger.statements import COUNTERS_ADD
 from billing.models import Counter, Process
 
 FOLDED = -1
@@ -39,5 +39,5 @@ def _fold_chunk() -> int:
         Counter.objects.filter(pk__in=[row.pk for row in rows]).delete()
         with connection.cursor() as cursor:
             for key in sorted(requests):
-                cursor.execute(COUNTER_ADD.replace("?", "%s"), [*key, FOLDED, amounts[key], requests[key]])
+                cursor.execute(COUNTERS_ADD.format(rows="(%s, %s, %s, %s, %s)"), [*key, FOLDED, amounts[key], requests[key]])
     return len(rows)

@@ -13,6 +13,7 @@ from types import FrameType
 
 import uvicorn
 
+from oneapi_site.joined_writes import JoiningProtocol
 from oneapi_site.parent import tie_to_parent
 
 KEEP_ALIVE = 75  # seconds; above nginx's 60 for idle upstream connections, so that nginx closes first
@@ -35,7 +36,7 @@ def configure() -> uvicorn.Config:
     return uvicorn.Config(
         "oneapi_site.asgi:application",
         loop="uvloop",
-        http="httptools",
+        http=JoiningProtocol,
         ws="websockets-sansio",
         ws_max_size=LARGEST_FRAME,
         lifespan="on",

@@ -369,7 +369,13 @@ class Http1Transport:
         self._names: dict[tuple[str, int], tuple[float, Addresses]] = {}
         self._tls: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
+
+    def _now(self) -> float:
+        if self._loop is None:  # the first request's: there may be none yet when a transport is made
+            self._loop = asyncio.get_running_loop()
+        return self._loop.time()
 
     @property
     def open_connections(self) -> int:
@@ -385,7 +391,7 @@ class Http1Transport:
         self._guard.check_url(request.url)
         target = target_of(request.url)
         head = b"%s %s%s" % (request.method.encode(), target.line, _headers(request.headers))
-        ends = asyncio.get_running_loop().time() + _seconds(request.timeouts.total)
+        ends = self._now() + _seconds(request.timeouts.total)
         kept = self._kept(target.key)
         if kept is not None:
             try:
@@ -430,7 +436,9 @@ class Http1Transport:
 
     def _kept(self, key: Key) -> _Connection | None:
         idle = self._idle.get(key)
-        oldest = asyncio.get_running_loop().time() - KEEP_ALIVE
+        if not idle:
+            return None
+        oldest = self._now() - KEEP_ALIVE
         while idle:
             connection = idle.pop()  # the one used last: the others may go
             if connection.idle_since > oldest and not connection.lost and not connection.transport.is_closing():
@@ -443,11 +451,13 @@ class Http1Transport:
         if self._is_closed:
             connection.drop()
             return
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
-        self._idle.setdefault(connection.key, deque()).append(connection)
+        connection.idle_since = self._now()
+        idle = self._idle.get(connection.key)
+        if idle is None:
+            idle = self._idle[connection.key] = deque()
+        idle.append(connection)
         if self._sweeper is None:
-            self._sweeper = loop.call_later(SWEEP, self._sweep)
+            self._sweeper = asyncio.get_running_loop().call_later(SWEEP, self._sweep)
 
     def forget(self, connection: _Connection) -> None:
         """A connection is gone."""

@@ -89,6 +89,12 @@ class Postgres:
         _wait(self.port, self._process, log)
         _wait_for_queries(self._binaries, self.port, self._identity)
 
+    @property
+    def pid(self) -> int:
+        """Of the first process; the others are its children."""
+        assert self._process is not None, "the server is not running"
+        return self._process.pid
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """SIGINT closes open connections first; SIGQUIT does not, and the next start recovers from the log."""
         if self._process is not None:

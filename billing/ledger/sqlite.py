@@ -103,8 +103,10 @@ class SQLiteStore(Store):
             for who in (("user", booking.facts.user_id), ("token", booking.facts.token_id), ("channel", booking.facts.channel_id)):
                 amounts[who] += booking.facts.amount
                 requests[who] += 1
-        for (kind, subject), count in sorted(requests.items()):
-            self.run(sql.COUNTER_ADD, (kind, subject, self.slot, amounts[kind, subject], count))
+        if requests:
+            rows = ", ".join(["(?, ?, ?, ?, ?)"] * len(requests))
+            values = [(kind, subject, self.slot, amounts[kind, subject], count) for (kind, subject), count in sorted(requests.items())]
+            self.run(sql.COUNTERS_ADD.format(rows=rows), [value for row in values for value in row])
 
     def now(self) -> datetime.datetime:
         return datetime.datetime.now(tz=datetime.UTC)

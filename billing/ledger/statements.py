@@ -111,8 +111,8 @@ BALANCE_LOOK = "SELECT available, last_cents FROM billing_balance WHERE id = ?"
 BALANCE_LAST_CENTS = "UPDATE billing_balance SET available = 0, last_cents = ? WHERE id = ?"
 LAST_CENTS_CLEAR = "UPDATE billing_balance SET last_cents = NULL WHERE id = ? AND last_cents = ?"
 LAST_CENTS_OF_BOOT = "UPDATE billing_balance SET last_cents = NULL WHERE id = ? AND last_cents LIKE ?"
-COUNTER_ADD = (
-    "INSERT INTO billing_counter (kind, subject, slot, amount, requests) VALUES (?, ?, ?, ?, ?) ON CONFLICT (kind, subject, slot) "
+COUNTERS_ADD = (
+    "INSERT INTO billing_counter (kind, subject, slot, amount, requests) VALUES {rows} ON CONFLICT (kind, subject, slot) "
     "DO UPDATE SET amount = billing_counter.amount + excluded.amount, requests = billing_counter.requests + excluded.requests"
 )
 LEASED_ELSEWHERE = "SELECT COALESCE(sum(remaining), 0) FROM billing_lease WHERE balance_id = ? AND boot_id <> ? AND remaining > 0"

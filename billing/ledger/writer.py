@@ -85,7 +85,8 @@ class Writer(threading.Thread):
         """Queues a charge; the future ends when it is committed, or with NotBooked."""
         future: asyncio.Future[None] = self._loop.create_future()
         self._bookings.append((booking, future))
-        self._wake.set()
+        if not self._wake.is_set():  # setting it again takes a lock that the writer may wait on
+            self._wake.set()
         return future
 
     def acquire(self, ask: Ask) -> None:
