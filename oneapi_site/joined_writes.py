@@ -4,7 +4,7 @@ uvicorn writes the head of an answer and its body apart, and a stream whose even
 """
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -51,7 +51,14 @@ class JoinedTransport:
 
 
 class JoiningProtocol(HttpToolsProtocol):
-    """For `uvicorn.Config(http=…)`."""
+    """For `uvicorn.Config(http=…)`. While `draining` every answer ends its connection, so that the next request goes to another process."""
+
+    draining: ClassVar[bool] = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(JoinedTransport(transport, self.loop))  # type: ignore[arg-type]  # it behaves as one
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self.draining and self.cycle is not None:
+            self.cycle.keep_alive = False

@@ -70,6 +70,8 @@ def become_supervisor(listener: socket.socket, lock: int | None) -> NoReturn:
     arguments = ["--listener", str(listener.fileno()), "--patience", str(settings.SHUTDOWN_TIMEOUT), "--web", str(settings.WEB_CONCURRENCY)]
     if lock is not None:
         arguments += ["--lock", str(lock)]
+    else:
+        arguments.append("--overlap")
     if settings.ROLE != "relay":
         arguments.append("--worker")
     path = [str(settings.BASE_DIR), os.environ.get("PYTHONPATH", "")]
