@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from django.db import connection, transaction
-from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from billing.models import BUDGET_KINDS, Balance, Budget, LimitChange
+from billing.models import BUDGET_KINDS, Balance, Budget
 from billing.money import AMOUNT_LIMIT
 from billing.periods import PERIODS, Calendar, period_of
-from billing.wallets import Person, figures, plain, recall
+from billing.wallets import Person, figures, move_limit, recall
 
 OWNERS = ("user", "token")
 
@@ -89,7 +88,8 @@ def _set(kind: str, subject: int, limit: int | None, author: Person | None, reas
         return False
     Budget.objects.update_or_create(kind=kind, subject=subject, defaults={"limit": limit})
     for balance in _under_way(kind, subject):
-        _move(balance, limit - (balance.limit or 0), author, reason)
+        if (difference := limit - (balance.limit or 0)) != 0:
+            move_limit(balance, difference, author, reason)
     return True
 
 
@@ -98,20 +98,6 @@ def _under_way(kind: str, subject: int) -> list[Balance]:
     first = calendar().running(database_time())[period_of(kind)].first
     found = Balance.objects.select_for_update(no_key=True).filter(kind=kind, subject=subject, period__gte=first)
     return list(found.order_by("period"))
-
-
-def _move(balance: Balance, difference: int, author: Person | None, reason: str) -> None:
-    if difference == 0:
-        return
-    Balance.objects.filter(pk=balance.pk).update(limit=F("limit") + difference, available=F("available") + difference)
-    recall(balance.pk)  # a relay that has just refused looks again
-    LimitChange.objects.create(
-        balance=balance,
-        act=LimitChange.Act.EDIT,
-        amount=difference,
-        author_id=author.pk if author else None,
-        reason=plain(reason)[:255],
-    )
 
 
 def calendar() -> Calendar:

@@ -165,18 +165,23 @@ def _moved(kind: str, subject: int, wanted: int, period: str, author: Person | N
         difference = wanted - remaining_in(balance)
         if difference == 0:
             return balance
-        Balance.objects.filter(pk=balance.pk).update(limit=F("limit") + difference, available=F("available") + difference)
-        if difference < 0:
-            recall(balance.pk)
-        LimitChange.objects.create(
-            balance=balance,
-            act=LimitChange.Act.EDIT,
-            amount=difference,
-            author_id=author.pk if author else None,
-            reason=plain(reason)[:255],
-        )
+        move_limit(balance, difference, author, reason)
         balance.refresh_from_db()
         return balance
+
+
+def move_limit(balance: Balance, difference: int, author: Person | None, reason: str) -> None:
+    """Moves the limit of a balance that is locked, what is available with it, and says by whom. Processes give back what they have leased: of
+    more, one that has just refused looks again."""
+    Balance.objects.filter(pk=balance.pk).update(limit=F("limit") + difference, available=F("available") + difference)
+    recall(balance.pk)
+    LimitChange.objects.create(
+        balance=balance,
+        act=LimitChange.Act.EDIT,
+        amount=difference,
+        author_id=author.pk if author else None,
+        reason=plain(reason)[:255],
+    )
 
 
 def _check_limit(kind: str, amount: int) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from outbound import http1
 from outbound.guard import Guard
-from outbound.http1 import HEAD_LIMIT, Http1Transport, target_of
+from outbound.http1 import Http1Transport, target_of
+from outbound.http1_connection import HEAD_LIMIT, HIGH_WATER
 from outbound.transport import Broken, ConnectFailed, Request, Timeouts
 from tests.outbound.upstream import PATIENCE, STREAM_HEAD, Script, answering, chunk, plain, post, serving, then_cut
 
@@ -164,7 +165,7 @@ async def test_an_upstream_is_held_back_by_a_slow_reader(client: Http1Transport)
         assert written < 4000 * 16_384 / 2  # the kernel's buffers, and ours
 
         total = len(await answer.read())
-        assert total < 2 * http1.HIGH_WATER
+        assert total < 2 * HIGH_WATER
         while piece := await answer.read():
             total += len(piece)
         assert total == 4000 * 16_384
