@@ -18,6 +18,11 @@ def period_of(kind: str) -> str:
     return kind.partition("_")[2]
 
 
+def owner_of(kind: str) -> str:
+    """Whose a budget of that kind is: `user` of `user_day`."""
+    return kind.partition("_")[0]
+
+
 def first_day(period: str, day: datetime.date) -> datetime.date:
     """The first day of the period that a day lies in."""
     if period == "week":

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from billing.periods import owner_of
 from billing.price_rules import PriceBook, PriceRules, Rule
 from billing.pricing import Price
 from channels_app.provider import Upstream
@@ -171,19 +172,18 @@ class Snapshot:
                 self._model_of_price[identity] = model
 
     def _set_budgets(self, changed: Mapping[int, tuple[str, int] | None]) -> None:
-        for identity, budget in changed.items():
+        for identity in changed:  # likewise
             known = self._budgets.pop(identity, None)
             if known is not None:
-                owner = (known[0].split("_")[0], known[1])
-                rest = tuple(kind for kind in self.budgets.get(owner, ()) if kind != known[0])
+                owner = (owner_of(known[0]), known[1])
+                rest = tuple(kind for kind in self.budgets.pop(owner) if kind != known[0])
                 if rest:
                     self.budgets[owner] = rest
-                else:
-                    self.budgets.pop(owner, None)
+        for identity, budget in changed.items():
             if budget is not None:
                 kind, subject = self._budgets[identity] = budget
-                owner = (kind.split("_")[0], subject)
-                self.budgets[owner] = tuple(sorted({*self.budgets.get(owner, ()), kind}))
+                owner = (owner_of(kind), subject)
+                self.budgets[owner] = tuple(sorted((*self.budgets.get(owner, ()), kind)))
 
     def _set_upstreams(self, difference: Difference) -> None:
         places = difference.places if difference.places is not None else self.places_after(difference.upstreams)

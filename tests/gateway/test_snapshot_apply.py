@@ -1,5 +1,6 @@
 """A snapshot takes differences in row by row and ends where a full load would, whatever their order."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -124,3 +125,14 @@ def test_a_change_of_one_channel_touches_its_own_places_only() -> None:
     assert sorted(model for _, model in found) == ["model-7", "new"]
     known.apply(Difference(version=2, upstreams={7: upstream(7, "model-7", "new")}, places=found))
     assert all(known.by_model[place] is there for place, there in untouched.items() if place[1] != "model-7")
+
+
+@pytest.mark.parametrize("order", [(7, 8), (8, 7)])
+def test_a_budget_that_was_removed_and_set_again_stays(order: tuple[int, int]) -> None:
+    known = Snapshot()
+    known.apply(Difference(1, budgets={7: ("user_day", 1), 9: ("user_week", 1)}))
+    changed: dict[int, tuple[str, int] | None] = {7: None, 8: ("user_day", 1)}
+
+    known.apply(Difference(2, budgets={identity: changed[identity] for identity in order}))
+
+    assert known.budgets == {("user", 1): ("user_day", "user_week")}

@@ -8,9 +8,9 @@ from accounts.models import User
 from accounts.operator import OperatorCommand, OperatorError, Output, table
 from accounts.users import find_user
 from billing.budgets import set_budgets, standings
-from billing.models import BUDGET_KINDS, Budget
+from billing.models import Budget
 from billing.money import format_usd, parse_usd
-from billing.periods import PERIODS
+from billing.periods import PERIODS, owner_of
 from gateway.management.commands.money import token
 from gateway.models import Token
 
@@ -62,7 +62,7 @@ def chosen(options: dict[str, Any]) -> tuple[str, User | Token]:
 
 def everybody() -> Iterable[tuple[str, User | Token]]:
     """Who has budgets: users first, by id."""
-    found = {(kind.split("_")[0], subject) for kind, subject in Budget.objects.filter(kind__in=BUDGET_KINDS).values_list("kind", "subject")}
+    found = {(owner_of(kind), subject) for kind, subject in Budget.objects.values_list("kind", "subject")}
     users = User.objects.in_bulk([subject for owner, subject in found if owner == "user"])
     tokens = Token.objects.select_related("user").in_bulk([subject for owner, subject in found if owner == "token"])
     yield from (("user", users[identity]) for identity in sorted(users))
