@@ -138,7 +138,7 @@ class Supervisor:
         if not self.to_replace:
             return
         child = self.to_replace[0]
-        if not (self.overlap and child.tells) or child.process is None:
+        if self.next is None and (not (self.overlap and child.tells) or child.process is None):
             child.replaced = child.process is not None
             self.ask_to_leave(child)
             self.to_replace.pop(0)
