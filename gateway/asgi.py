@@ -6,7 +6,6 @@ means something else here than to a proxy in front of us.
 
 import re
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
 from typing import Protocol
 
 import structlog
@@ -49,9 +48,10 @@ class Figures(Protocol):
     async def __call__(self, caller: Caller) -> Account: ...
 
 
-@lru_cache(maxsize=1024)  # clients ask for the same few paths
 def normal(path: str) -> str:
     """The path as routes are written: slashes single, the version once, `/v1` where a client left it away; case kept."""
+    if path in OPERATIONS:  # as almost all are
+        return path
     path = _SLASHES.sub("/", path)
     while path[:7].lower() == "/v1/v1/":
         path = path[3:]
@@ -63,9 +63,10 @@ def normal(path: str) -> str:
     return path
 
 
-@lru_cache(maxsize=1024)
 def handles(path: str) -> bool:
     """Whether the relay answers this path (given without the deployment's prefix)."""
+    if path in OPERATIONS:
+        return True
     lower = normal(path).lower()
     return lower == "/v1" or lower.startswith("/v1/") or lower.startswith("/dashboard/billing/")
 
