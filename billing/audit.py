@@ -16,7 +16,8 @@ from typing import Any
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
-from billing.budgets import calendar, database_time
+from billing.budgets import calendar
+from billing.clock import database_time
 from billing.ledger.statements import BOOKED
 from billing.models import BUDGET_KINDS, ClosedMonth
 from billing.month_sums import WHO, counted, month_sums, named

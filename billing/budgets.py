@@ -6,20 +6,18 @@ difference: what was spent of it stays spent.
 """
 
 import datetime
-import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from billing.clock import database_time
 from billing.models import BUDGET_KINDS, Balance, Budget
 from billing.money import AMOUNT_LIMIT
 from billing.periods import PERIODS, Calendar, period_of
 from billing.wallets import Person, figures, move_limit, recall
-
-OWNERS = ("user", "token")
 
 
 class Standing(NamedTuple):
@@ -103,12 +101,3 @@ def _under_way(kind: str, subject: int) -> list[Balance]:
 def calendar() -> Calendar:
     """The periods by TIME_ZONE."""
     return Calendar(timezone.get_default_timezone())
-
-
-def database_time() -> float:
-    """The database's clock, by which the relay chooses periods, as Unix time."""
-    if connection.vendor != "postgresql":
-        return time.time()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT extract(epoch FROM clock_timestamp())")
-        return float(cursor.fetchone()[0])

@@ -15,6 +15,7 @@ from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from billing.clock import database_time
 from billing.ledger.statements import CHECKPOINT_ADD
 from billing.models import Checkpoint, ClosedMonth, UsageRecord
 from billing.month_sums import month_sums
@@ -54,12 +55,7 @@ def kept_from() -> datetime.date | None:
 
 def database_month() -> datetime.date:
     """The month that it is by the database's clock, which charges go by."""
-    if connection.vendor != "postgresql":
-        return timezone.now().astimezone(datetime.UTC).date().replace(day=1)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC')::date")
-        month: datetime.date = cursor.fetchone()[0]
-        return month
+    return datetime.datetime.fromtimestamp(database_time(), datetime.UTC).date().replace(day=1)
 
 
 @contextmanager

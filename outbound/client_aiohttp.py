@@ -22,18 +22,26 @@ from yarl import URL
 
 from outbound import transport
 from outbound.guard import Guard
-from outbound.transport import Broken, ConnectFailed, FirstByteTimeout, GapTimeout, Request, Timeouts, TotalTimeout, TransportError
+from outbound.transport import (
+    KEEP_ALIVE,
+    NEVER,
+    Broken,
+    ConnectFailed,
+    FirstByteTimeout,
+    GapTimeout,
+    Request,
+    Timeouts,
+    TotalTimeout,
+    TransportError,
+    seconds,
+)
 
 if TYPE_CHECKING:
     from aiohttp.client_reqrep import ClientRequest
     from aiohttp.connector import AddrInfoType, Connection
     from aiohttp.tracing import Trace
 
-# Below what common servers keep a silent connection (uvicorn and Node: 5 s), because a request on a connection that is just being closed
-# is lost.
-_KEEP_ALIVE = 4.5
 _LARGE_BODY = 1 << 20  # from here on aiohttp wants a file, and writes it piece by piece
-_NEVER = float("inf")
 
 _opening: ContextVar["_Opening | None"] = ContextVar("opening", default=None)
 
@@ -64,7 +72,7 @@ class _Connector(aiohttp.TCPConnector):
             guard.check(str(address[4][0]))
             return socket.socket(*address[:3])
 
-        super().__init__(limit=0, resolver=_Resolver(guard), socket_factory=guarded_socket, keepalive_timeout=_KEEP_ALIVE)
+        super().__init__(limit=0, resolver=_Resolver(guard), socket_factory=guarded_socket, keepalive_timeout=KEEP_ALIVE)
 
     async def connect(
         self,
@@ -88,18 +96,18 @@ class _Opening:
         self.started = self._time()
         self.is_connected = False
         self.timeouts = timeouts
-        self.ends = self.started + _seconds(timeouts.total)
-        self.first_ends = _NEVER
-        self.scope = asyncio.timeout_at(self._next(self.started + _seconds(timeouts.connect)))
+        self.ends = self.started + seconds(timeouts.total)
+        self.first_ends = NEVER
+        self.scope = asyncio.timeout_at(self._next(self.started + seconds(timeouts.connect)))
 
     def connected(self) -> None:
         self.is_connected = True
-        self.first_ends = self._time() + _seconds(self.timeouts.first)
+        self.first_ends = self._time() + seconds(self.timeouts.first)
         self.scope.reschedule(self._next(self.first_ends))
 
     def _next(self, deadline: float) -> float | None:
         earliest = min(deadline, self.ends)
-        return None if earliest == _NEVER else earliest
+        return None if earliest == NEVER else earliest
 
     def timed_out(self) -> TransportError:
         if self.scope.when() == self.ends:  # not by the clock: uvloop's timers fire up to a millisecond early
@@ -118,7 +126,7 @@ class AiohttpAnswer:
         self._owner = owner
         self._response = response
         self._content = response.content
-        self._gap = _seconds(opening.timeouts.gap)
+        self._gap = seconds(opening.timeouts.gap)
         self._timeouts = opening.timeouts
         self._ends = opening.ends
         self._wait = opening.first_ends
@@ -127,7 +135,7 @@ class AiohttpAnswer:
         self._failure: TransportError | None = None
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = _NEVER
+        self._timer_at = NEVER
 
     async def read(self) -> bytes:
         """See `Answer.read`."""
@@ -144,7 +152,7 @@ class AiohttpAnswer:
         except BaseException:  # a timeout of ours, or cancelled
             self._drop()
             raise
-        self._wait = _NEVER
+        self._wait = NEVER
         self._begun = True
         if not data:
             self._drop()
@@ -192,11 +200,11 @@ class AiohttpAnswer:
 
     def _look(self) -> None:
         """The timer fired: fail the waiting read if its time is over, else sleep on."""
-        self._timer, self._timer_at = None, _NEVER
+        self._timer, self._timer_at = None, NEVER
         now = self._loop.time()
         deadline = min(self._wait, self._ends)
         if now < deadline:
-            if deadline < _NEVER:
+            if deadline < NEVER:
                 self._watch(deadline)
             return
         if now >= self._ends:
@@ -277,10 +285,6 @@ class AiohttpTransport:
                 skip_auto_headers=("User-Agent", "Content-Type"),
             )
         return self._session
-
-
-def _seconds(limit: float | None) -> float:
-    return _NEVER if limit is None else limit
 
 
 def _headers(request: Request) -> list[tuple[str, str]]:

@@ -17,10 +17,9 @@ import aiohappyeyeballs
 
 from outbound import transport
 from outbound.guard import Guard
-from outbound.http1_connection import NEVER, Connection, Key, seconds
-from outbound.transport import Broken, ConnectFailed, Request, Timeouts, TotalTimeout
+from outbound.http1_connection import Connection, Key
+from outbound.transport import KEEP_ALIVE, NEVER, Broken, ConnectFailed, Request, Timeouts, TotalTimeout, seconds
 
-KEEP_ALIVE = 4.5  # seconds: below what common servers keep a silent connection (uvicorn and Node: 5 s)
 SWEEP = 2.0  # seconds between looks for connections that were silent for too long
 NAMES_KEPT = 10.0  # seconds that a resolved name is believed
 EYEBALLS = 0.25  # seconds before the next address is dialled beside the last: RFC 8305 §5

@@ -10,14 +10,13 @@ from typing import Protocol
 
 import httptools
 
-from outbound.transport import Broken, FirstByteTimeout, GapTimeout, Request, Timeouts, TotalTimeout, TransportError
+from outbound.transport import NEVER, Broken, FirstByteTimeout, GapTimeout, Request, Timeouts, TotalTimeout, TransportError, seconds
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of heads, trailers or chunk frames that may come without a byte of a body between them."""
 
 HIGH_WATER = 256 * 1024  # bytes kept for a reader before the socket is left to fill up
 SMALL = 16 * 1024  # bytes of a body that are sent in one piece with the head
-NEVER = float("inf")
 _WITHOUT_BODY = frozenset({204, 304})
 
 Key = tuple[str, int, bool]
@@ -40,35 +39,9 @@ class Connection(asyncio.Protocol):
     """One connection, and the exchange that is under way on it."""
 
     __slots__ = (
-        "_deadline",
-        "_loop",
-        "_parser",
-        "_paused",
-        "_silent",
-        "_timer",
-        "_timer_at",
-        "active",
-        "begun",
-        "complete",
-        "ends",
-        "failure",
-        "first_ends",
-        "framed",
-        "headers",
-        "idle_since",
-        "informational",
-        "kept",
-        "key",
-        "lost",
-        "owner",
-        "pieces",
-        "received",
-        "size",
-        "status",
-        "timeouts",
-        "transport",
-        "unasked",
-        "waiter",
+        "_deadline", "_loop", "_parser", "_paused", "_silent", "_timer", "_timer_at", "active", "begun", "complete", "ends", "failure",
+        "first_ends", "framed", "headers", "idle_since", "informational", "kept", "key", "lost", "owner", "pieces", "received", "size",
+        "status", "timeouts", "transport", "unasked", "waiter",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -285,8 +258,3 @@ class Connection(asyncio.Protocol):
             self.fail(GapTimeout(f"Nothing came for {self.timeouts.gap} s."))
         else:
             self.fail(FirstByteTimeout(f"No byte of a body within {self.timeouts.first} s."))
-
-
-def seconds(limit: float | None) -> float:
-    """A limit as a number: None is none."""
-    return NEVER if limit is None else limit

@@ -18,6 +18,13 @@ from typing import Protocol
 
 import msgspec
 
+NEVER = float("inf")
+"""A deadline that does not come."""
+
+KEEP_ALIVE = 4.5
+"""Seconds that a silent connection is kept: below what common servers keep one (uvicorn and Node: 5 s), because a request on a connection
+that is just being closed is lost, or must be sent again."""
+
 
 class TransportError(Exception):
     """The root of all that can go wrong on the way to an upstream and back. Messages are for logs: they may name hosts."""
@@ -62,6 +69,11 @@ class Timeouts(msgspec.Struct, frozen=True):
     """How long one read may wait; time in which nobody reads does not count."""
     total: float | None = 1800.0
     """From `open` to the end of the body."""
+
+
+def seconds(limit: float | None) -> float:
+    """A limit as a number: None is none."""
+    return NEVER if limit is None else limit
 
 
 class Request(msgspec.Struct, frozen=True):

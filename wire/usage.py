@@ -158,8 +158,8 @@ def _inside(said: _Said, into: int, out: int | None, input_parts: _Parts | None,
             return None
         out = 0  # embeddings have no completion
     parts, shown = input_parts or _NO_PARTS, output_parts or _NO_PARTS
-    cached = _first(parts.cached_tokens, said.prompt_cache_hit_tokens, said.cache_read_input_tokens)
-    total = _optional(parts.cache_write_tokens, parts.cache_creation_tokens, said.cache_creation_input_tokens)
+    cached = _first(parts.cached_tokens, said.prompt_cache_hit_tokens, said.cache_read_input_tokens) or 0
+    total = _first(parts.cache_write_tokens, parts.cache_creation_tokens, said.cache_creation_input_tokens)
     writes = _written(total, parts.cache_creation_token_details or said.cache_creation)
     audio_in, image_in = parts.audio_tokens or 0, parts.image_tokens or 0
     reasoning, audio_out, image_out = shown.reasoning_tokens or 0, shown.audio_tokens or 0, shown.image_tokens or 0
@@ -242,13 +242,9 @@ def _of(modalities: list[_Modality] | None, name: str) -> int:
     return sum(one.token_count or 0 for one in modalities or () if one.modality == name)
 
 
-def _optional(*counts: int | None) -> int | None:
+def _first(*counts: int | None) -> int | None:
     """The first count that is there."""
     return next((count for count in counts if count is not None), None)
-
-
-def _first(*counts: int | None) -> int:
-    return _optional(*counts) or 0
 
 
 def _plausible(usage: Usage, context: int, output_limit: int) -> Usage | None:
